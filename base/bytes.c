@@ -235,7 +235,7 @@ em_read_u16(struct em_reader *r)
 {
 	const uint8_t *p = take(r, 2);
 
-	return p != NULL ? (uint16_t)(p[0] | p[1] << 8) : 0;
+	return p != NULL ? (uint16_t)((unsigned)p[0] | (unsigned)p[1] << 8) : 0;
 }
 
 uint32_t
