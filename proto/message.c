@@ -11,8 +11,8 @@
 static const struct em_message_row rows[] = {
 	[EM_HELLO] = { "HELLO", true, false, IN(EM_GREETING), 17, 17 + 2 * NAME_MAX_SIZE },
 	[EM_CONFIGURE] = { "CONFIGURE", false, true, IN(EM_GREETING), 33, EM_PAYLOAD_MAX },
-	[EM_READY] = { "READY", true, false, IN(EM_CONFIGURED), 0, 0 },
-	[EM_RECORDS] = { "RECORDS", true, true, IN(EM_RUNNING) | IN(EM_DRAINING), 4, EM_PAYLOAD_MAX },
+	[EM_READY] = { "READY", true, false, AFTER_HELLO & ~IN(EM_RUNNING), 0, 0 },
+	[EM_RECORDS] = { "RECORDS", true, true, TALKING, 4, EM_PAYLOAD_MAX },
 	[EM_RESULT] = { "RESULT", true, false, TALKING, 8, EM_PAYLOAD_MAX },
 	[EM_COMMITTED] = { "COMMITTED", false, true, TALKING, 4, EM_PAYLOAD_MAX },
 	[EM_CREDIT] = { "CREDIT", true, true, TALKING, 8, 8 },

@@ -12,8 +12,13 @@
  *   CONFIGURED child: READY -> RUNNING, LOG, ERROR   supervisor: DRAIN, STOP, PING
  *   RUNNING    everything
  *   DRAINING   (supervisor said DRAIN) as RUNNING; the child answers DRAIN when no more will come of itself
- *   STOPPING   (supervisor said STOP) child: RESULT, METRICS, LOG, ERROR, PONG until it closes
+ *   STOPPING   (supervisor said STOP) child: RESULT, METRICS, LOG, ERROR, PONG until it closes; what it had sent before
+ *              it read STOP (RECORDS, READY) is let through and ignored
  * A source that has reached its end says DRAIN unasked; the supervisor commits, then says STOP.
+ * CREDIT adds to what the receiver of it may send. Records may be sent while both credits are above zero; a batch may
+ * not exceed the credit of records, but may overdraw that of bytes (so that a large record passes a small window).
+ * A sink has at most one unanswered batch where order matters. A sink that answers RETRY for a record answers RETRY
+ * for the later records of the same key in that batch too.
  */
 #ifndef EM_MESSAGE_H
 #define EM_MESSAGE_H
