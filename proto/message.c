@@ -2,6 +2,7 @@
 
 #include "error.h"
 #include "record.h"
+#include "utf8.h"
 
 #define IN(state)	(1u << (state))
 #define TALKING		(IN(EM_RUNNING) | IN(EM_DRAINING) | IN(EM_STOPPING))

@@ -75,8 +75,6 @@ void	em_attribute_integer(struct em_buf *b, const char *name, int32_t value);
 /* Walks an encoded list: 1 and *attribute, 0 at the end, -1 and *err. Start with em_reader(list). */
 int	em_attribute_next(struct em_reader *r, struct em_attribute *attribute, struct em_error *err);
 
-bool	em_is_utf8(struct em_span s);
-
 /* Records of one RECORDS message. */
 struct em_batch {
 	unsigned	 refs;

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "message.h"
 #include "record.h"
+#include "utf8.h"
 
 static uint32_t
 next(uint32_t *seed)
