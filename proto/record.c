@@ -164,21 +164,52 @@ em_record_check(const struct em_record *record, struct em_error *err)
 }
 
 void
+em_record_begin(struct em_record_writer *w, struct em_buf *b, int64_t timestamp_ms)
+{
+	*w = (struct em_record_writer){ .b = b, .begin = b->len };
+	em_buf_u32(b, 0);
+	em_buf_u16(b, 0);
+	em_buf_u64(b, (uint64_t)timestamp_ms);
+}
+
+void
+em_record_field_begin(struct em_record_writer *w, enum em_field field)
+{
+	if (w->present >> field != 0)
+		em_panic("record: field %s comes out of order", em_field_name(field));
+	w->present |= (uint16_t)(1u << field);
+	w->field_at = w->b->len;
+	em_buf_u32(w->b, 0);
+}
+
+void
+em_record_field_end(struct em_record_writer *w)
+{
+	em_buf_set_u32(w->b, w->field_at, (uint32_t)(w->b->len - w->field_at - 4));
+}
+
+void
+em_record_end(struct em_record_writer *w)
+{
+	em_buf_set_u32(w->b, w->begin, (uint32_t)(w->b->len - w->begin - 4));
+	w->b->data[w->begin + 4] = (uint8_t)w->present;
+	w->b->data[w->begin + 5] = (uint8_t)(w->present >> 8);
+}
+
+void
 em_record_encode(struct em_buf *b, const struct em_record *record)
 {
-	size_t at = b->len;
-	uint16_t present = 0;
+	struct em_record_writer w;
 
-	for (int i = 0; i < EM_FIELDS; i++)
-		if (record->field[i].bytes != NULL)
-			present |= (uint16_t)(1u << i);
-	em_buf_u32(b, 0);
-	em_buf_u16(b, present);
-	em_buf_u64(b, (uint64_t)record->timestamp_ms);
-	for (int i = 0; i < EM_FIELDS; i++)
-		if (record->field[i].bytes != NULL)
-			em_buf_lspan(b, record->field[i]);
-	em_buf_set_u32(b, at, (uint32_t)(b->len - at - 4));
+	em_record_begin(&w, b, record->timestamp_ms);
+	for (int i = 0; i < EM_FIELDS; i++) {
+		if (record->field[i].bytes == NULL)
+			continue;
+		em_record_field_begin(&w, (enum em_field)i);
+		em_buf_span(b, record->field[i]);
+		em_record_field_end(&w);
+	}
+	em_record_end(&w);
 }
 
 int

@@ -61,6 +61,18 @@ const char *em_field_name(enum em_field field);
 /* Appends one encoded record. Its fields must keep the limits above (checked with em_record_check). */
 void	em_record_encode(struct em_buf *b, const struct em_record *record);
 
+/* The same field by field, in the order of enum em_field, for who makes the bytes of a field on the way:
+ * begin, then for some fields field_begin, append to the buffer, field_end; then end. */
+struct em_record_writer {
+	struct em_buf	*b;
+	size_t		 begin, field_at;
+	uint16_t	 present;
+};
+void	em_record_begin(struct em_record_writer *w, struct em_buf *b, int64_t timestamp_ms);
+void	em_record_field_begin(struct em_record_writer *w, enum em_field field);
+void	em_record_field_end(struct em_record_writer *w);
+void	em_record_end(struct em_record_writer *w);
+
 /* 0, or -1 and why the record may not be sent: limits, UTF-8 of textual attributes, names of extensions. */
 int	em_record_check(const struct em_record *record, struct em_error *err);
 
