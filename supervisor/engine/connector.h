@@ -25,7 +25,6 @@ struct event_base;
 struct kinds;
 struct registry;
 struct spawn;
-struct spawn_child_report;
 struct task;
 
 enum desired { DESIRED_RUNNING, DESIRED_STOPPED, DESIRED_PAUSED, DESIRED_COUNT };
@@ -48,12 +47,12 @@ struct connector_world {		/* what all connectors share; borrowed for good */
 	struct spawn	*spawn;
 	struct registry	*registry;
 	const struct kinds *kinds;
+	uint32_t	 uid, gid;	/* of the children, where the spawner may change users */
 	/* A connector's or task's state changed: who waits for it looks again. */
 	void		(*on_change)(void *ctx, struct connector *c);
 	/* One line of a connector's log, in whatever way it came. */
 	void		(*on_log)(void *ctx, struct connector *c, enum em_level level, const char *subject, const char *text);
 	void		*ctx;
-	uint64_t	 last_child;	/* numbers children */
 };
 
 struct connector *connector_new(struct connector_world *world, struct definition *definition, enum desired desired);
@@ -74,20 +73,20 @@ const char *connector_name(const struct connector *c);
 const struct definition *connector_definition(const struct connector *c);
 enum desired connector_desired(const struct connector *c);
 enum life_state connector_state(const struct connector *c);	/* the worst of its tasks */
+const char *connector_state_text(const struct connector *c);	/* as emctl shows it */
 const char *connector_last_error(const struct connector *c);	/* "" if none */
-void	connector_fail_text(struct connector *c, const char *text);	/* the router's word on why it stands still */
+/* The router cannot go on with it: all tasks end, state "failed" with this reason, until an operator starts it again. */
+void	connector_give_up(struct connector *c, const char *reason);
 json_t	*connector_tasks(const struct connector *c);		/* as in emctl's status */
-json_t	*connector_history(const struct connector *c);
 
 const char *desired_name(enum desired desired);
 int	desired_by_name(const char *name, enum desired *desired);
 
 struct child *task_child(const struct task *task);	/* NULL while it is down */
 uint32_t task_number(const struct task *task);
-struct connector *task_connector(const struct task *task);
 
 /* What the spawner reports, for all children; false if the child is none of ours. */
-bool	connector_started(struct connector *c, uint64_t child, uint64_t generation, int pid);
+bool	connector_started(struct connector *c, uint64_t child, int pid);
 bool	connector_exited(struct connector *c, uint64_t child, int pid, int status);
 bool	connector_not_started(struct connector *c, uint64_t child, const char *why);
 bool	connector_output(struct connector *c, uint64_t child, const char *line);

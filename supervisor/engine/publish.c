@@ -229,7 +229,9 @@ find(struct publish *p, const struct em_mesh_frame *f)
 	if (f->header.seq.len > 0 && em_json_int64(&number, &seq) == 0 && seq >= (int64_t)p->first_seq &&
 	    (uint64_t)seq - p->first_seq < p->count)
 		s = slot_at(p, (size_t)((uint64_t)seq - p->first_seq));
-	if (f->body.len == 0 || em_mesh_identify(f->body, &identity, NULL) != 0 || identity.id.len == 0)
+	if (s == NULL && f->header.seq.len > 0)		/* the EventMesh form: its seq is the id */
+		identity.id = f->header.seq;
+	else if (f->body.len == 0 || em_mesh_identify(f->body, &identity, NULL) != 0 || identity.id.len == 0)
 		return s != NULL && s->state != DONE ? s : NULL;
 	for (size_t i = 0; i < p->count + 1; i++) {	/* the one its seq names first: it mostly is */
 		struct slot *t = i == 0 ? s : slot_at(p, i - 1);
@@ -281,22 +283,18 @@ static void
 on_frame(void *ctx, const struct em_mesh_frame *f)
 {
 	struct publish *p = ctx;
-	struct em_json number = { EM_JSON_NUMBER, false, f->header.seq };
 	struct slot *s;
-	int64_t seq;
 
 	if (f->header.command != EM_MESH_ASYNC_MESSAGE_TO_SERVER_ACK)
 		return;
-	if (f->header.cumulative && f->header.code == 0 && p->cumulative) {
-		if (f->header.seq.len > 0 && em_json_int64(&number, &seq) == 0 && seq >= (int64_t)p->first_seq &&
-		    (uint64_t)seq - p->first_seq < p->count)
-			acknowledge_to(p, (size_t)((uint64_t)seq - p->first_seq) + 1);
-		p->refusals_in_a_row = 0;
-		return;
-	}
 	s = find(p, f);
 	if (s == NULL)
 		return;		/* a stranger's, or one that came twice */
+	if (f->header.cumulative && f->header.code == 0 && p->cumulative) {
+		p->refusals_in_a_row = 0;
+		acknowledge_to(p, (size_t)(s - slot_at(p, 0)) + 1);
+		return;
+	}
 	if (f->header.code != 0) {
 		refused(p, s, f);
 		return;

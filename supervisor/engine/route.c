@@ -13,6 +13,7 @@
 #include "record.h"
 #include "registry.h"
 #include "route_private.h"
+#include "subscribe.h"
 
 #define COMMIT_APART_MS		2	/* transactions are at least this far apart */
 #define COMMIT_AGAIN_MS		1000	/* after the registry refused */
@@ -124,7 +125,6 @@ route_new(const struct route_config *config)
 	r->publish = config->publish;
 	r->registry = config->registry;
 	r->mesh = config->mesh;
-	r->inbox_dir = config->inbox_dir;
 	r->group_prefix = config->group_prefix;
 	TAILQ_INIT(&r->dirty);
 	TAILQ_INIT(&r->taps);
@@ -193,6 +193,71 @@ route_dead_letter(struct route_flow *f, struct em_span record, const char *reaso
 	f->counters.dead_lettered++;
 	em_log(EM_WARNING, name, "a record became a dead letter: %s", reason);
 	return 0;
+}
+
+/* What the definition says about a record that is refused: how each "then" settles it, or does not. */
+int
+route_refused(struct route_flow *f, struct em_span record, const char *reason, uint32_t attempts)
+{
+	const struct definition *d = connector_definition(f->connector);
+	struct em_error err = EM_ERROR_INIT;
+	int result = -1;
+
+	if (d->on_error.then == THEN_SKIP) {
+		em_log(EM_WARNING, d->name, "a record was skipped: %s", reason);
+		return 0;
+	}
+	if (d->on_error.then == THEN_DEAD_LETTER)
+		result = route_dead_letter(f, record, reason, attempts, &err);
+	if (result != 0)
+		connector_give_up(f->connector, err.code != EM_OK ? em_error_text(&err) : reason);
+	em_error_clear(&err);
+	return result;
+}
+
+struct route_flow *
+route_attach(struct route *r, struct connector *c)
+{
+	const struct definition *d = connector_definition(c);
+	struct route_flow *f = em_calloc(1, sizeof(*f));
+
+	f->route = r;
+	f->connector = c;
+	f->tasks_count = (size_t)d->tasks;
+	f->tasks = em_calloc(f->tasks_count, sizeof(*f->tasks));
+	for (size_t i = 0; i < f->tasks_count; i++)
+		f->tasks[i].flow = f;
+	f->type = em_asprintf("org.apache.eventmesh.connector.%s", d->kind);
+	f->group = d->group != NULL ? em_strdup(d->group) : em_asprintf("%s-%s", r->group_prefix, d->name);
+	f->context = (struct em_event_context){ .connector = em_span_str(d->name), .topic = em_span_str(d->topic),
+		.type = em_span_str(f->type), .ttl_ms = r->mesh->ttl_ms };
+	connector_set_flow(c, d->role == EM_SOURCE ? &route_source_flow : &route_sink_flow, f);
+	return f;
+}
+
+void
+route_detach(struct route_flow *f)
+{
+	if (f == NULL)
+		return;
+	for (size_t i = 0; i < f->tasks_count; i++) {
+		route_source_release(&f->tasks[i]);
+		route_sink_release(&f->tasks[i]);
+	}
+	subscription_free(f->subscription);
+	subscription_free(f->leaving);
+	em_buf_clear(&f->scratch);
+	free(f->tasks);
+	free(f->type);
+	free(f->group);
+	free(f);
+}
+
+void
+route_settle(struct route_flow *f)
+{
+	if (connector_is_at_rest(f->connector))
+		route_sink_close(f);
 }
 
 void

@@ -24,14 +24,12 @@ struct publish;
 struct registry;
 struct route;
 struct route_flow;
-struct subscribe_world;
 
 struct route_config {			/* borrowed for good */
 	struct event_base *base;
 	struct publish	*publish;
 	struct registry	*registry;
 	const struct mesh_config *mesh;
-	const char	*inbox_dir;
 	const char	*group_prefix;
 };
 

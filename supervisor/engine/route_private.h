@@ -75,7 +75,6 @@ struct route {
 	struct publish	*publish;
 	struct registry	*registry;
 	const struct mesh_config *mesh;
-	const char	*inbox_dir;
 	const char	*group_prefix;
 	struct event	*commit;
 	TAILQ_HEAD(, route_task) dirty;

@@ -140,6 +140,8 @@ decide(struct route_task *t, size_t index, const struct em_result *result, const
 	const struct definition *d = connector_definition(t->flow->connector);
 	struct queued *q = item(t, index);
 
+	if (q->delivery == 0)	/* of a connection that ended: if it was not written, it comes again */
+		return true;
 	if (q->attempts < UINT16_MAX)
 		q->attempts++;
 	if (result->outcome == EM_DELIVERED) {
@@ -278,8 +280,24 @@ on_state(void *ctx, bool listening, const char *why)
 		em_log(EM_WARNING, connector_name(f->connector), "not listening: %s", why);
 }
 
+/* The server will send again what was not acknowledged: what waits here would come twice. */
+static void
+on_reset(void *ctx)
+{
+	struct route_flow *f = ctx;
+
+	for (size_t n = 0; n < f->tasks_count; n++) {
+		struct route_task *t = &f->tasks[n];
+
+		t->bytes.len = offset_of(t, t->sent);
+		t->count = t->sent;
+		for (size_t i = 0; i < t->sent; i++)
+			item(t, i)->delivery = 0;
+	}
+}
+
 static const struct subscribe_ops subscribe_ops = {
-	.on_deliver = on_deliver, .on_turn = feed_all, .on_state = on_state,
+	.on_deliver = on_deliver, .on_turn = feed_all, .on_state = on_state, .on_reset = on_reset,
 };
 
 static void
@@ -297,8 +315,8 @@ on_up(void *ctx, struct task *task)
 	if (f->subscription == NULL)
 		f->subscription = subscribe_open(f->route->base, f->route->mesh, &(struct subscribe_config){
 		    .name = connector_name(f->connector), .group = f->group, .topic = d->topic,
-		    .window_records = (uint32_t)d->window.records, .window_bytes = (uint32_t)d->window.bytes,
-		    .inbox_dir = f->route->inbox_dir }, &subscribe_ops, f);
+		    .window_records = (uint32_t)d->window.records, .window_bytes = (uint32_t)d->window.bytes },
+		    &subscribe_ops, f);
 	feed(t);
 }
 
@@ -308,6 +326,9 @@ on_down(void *ctx, struct task *task)
 	struct route_task *t = route_task_of(ctx, task);
 
 	/* What it had not answered is sent again to its successor; settled ones were told apart one by one. */
+	for (size_t i = 0; i < t->sent; i++)
+		if (item(t, i)->delivery == 0)
+			item(t, i)->settled = 1;
 	sweep(t);
 	t->task = NULL;
 }

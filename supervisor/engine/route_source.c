@@ -17,16 +17,16 @@ route_task_of(void *ctx, const struct task *task)
 	return &f->tasks[task_number(task)];
 }
 
-/* A record EventMesh will never take. Until it is settled its partition does not advance, and nothing is lost. */
-static void
+/* A record EventMesh will never take. One that is not settled stays open: its partition does not advance, the connector
+ * stops with the reason, and nothing is lost. */
+static bool
 refuse(struct route_task *t, const struct em_record *record, const char *reason)
 {
 	struct em_buf *b = &t->flow->scratch;
 
 	em_buf_reset(b);
 	em_record_encode(b, record);
-	if (route_refused(t->flow, em_buf_view(b), reason, 1) != 0)
-		connector_fail_text(t->flow->connector, reason);
+	return route_refused(t->flow, em_buf_view(b), reason, 1) == 0;
 }
 
 static void
@@ -35,12 +35,14 @@ on_result(void *ctx, void *cookie, uint32_t first, uint32_t count, enum em_outco
 	struct route_task *t = ctx;
 	struct ledger_entry *entry = cookie;
 
-	if (outcome == EM_DELIVERED)
+	if (outcome == EM_DELIVERED) {
 		t->flow->counters.delivered += count;
-	else
+		ledger_done(t->ledger, entry, first, count);
+	} else {
 		for (uint32_t i = first; i < first + count; i++)
-			refuse(t, &ledger_batch(entry)->records[i], reason);
-	ledger_done(t->ledger, entry, first, count);
+			if (refuse(t, &ledger_batch(entry)->records[i], reason))
+				ledger_done(t->ledger, entry, i, 1);
+	}
 	route_dirty(t);
 }
 
@@ -52,11 +54,12 @@ on_up(void *ctx, struct task *task)
 	struct route_task *t = route_task_of(ctx, task);
 	const struct definition *d = connector_definition(t->flow->connector);
 
+	t->positions_count = 0;
 	route_source_release(t);
 	t->task = task;
 	t->ledger = ledger_new();
 	t->lane = publish_lane_new(t->flow->route->publish, &(struct publish_lane_config){
-	    .context = t->flow->context, .form = d->message_format, .order = d->order,
+	    .context = t->flow->context, .form = d->message_format,
 	    .name = connector_name(t->flow->connector) }, &publish_ops, t);
 }
 
