@@ -4,6 +4,7 @@
 #include <event2/event.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -80,7 +81,7 @@ static void
 on_acceptable(evutil_socket_t fd, short what, void *ctx)
 {
 	struct daemon *d = ctx;
-	int client;
+	int client, one = 1;
 
 	(void)what;
 	while ((client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
@@ -88,6 +89,8 @@ on_acceptable(evutil_socket_t fd, short what, void *ctx)
 			em_log(EM_WARNING, "broker", "a client was turned away: there are %u", PEERS_MAX);
 			close(client);
 		} else {
+			/* Small acknowledgements must not wait for a full segment. */
+			setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 			peer_new(&d->broker, client);
 		}
 	}
