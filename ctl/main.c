@@ -20,7 +20,6 @@ struct ctl {
 	int64_t		 lines, count, timeout_ms;
 	char		**words;	/* behind the command */
 	int		 words_count;
-	const char	*file;
 };
 
 struct command {
@@ -104,11 +103,7 @@ definition(const char *path)
 static json_t *
 file(const struct ctl *c)
 {
-	if (c->file == NULL) {
-		fputs("emctl: apply needs -f FILE\n", stderr);
-		return NULL;
-	}
-	return definition(c->file);
+	return definition(c->words[0]);
 }
 
 static json_t *
@@ -167,7 +162,7 @@ static const struct command commands[] = {
 	{ "restart", "NAME...", "stop and start connectors", 1, 999, "restart", names, print_list },
 	{ "pause", "NAME...", "let nothing flow, keep the processes", 1, 999, "pause", names, print_list },
 	{ "resume", "NAME...", "let it flow again", 1, 999, "resume", names, print_list },
-	{ "apply", "-f FILE", "add or change a connector", 0, 0, "apply", file, print_pairs },
+	{ "apply", "[-f] FILE", "add or change a connector", 1, 1, "apply", file, print_pairs },
 	{ "delete", "NAME", "stop a connector and remove its file", 1, 1, "delete", name, print_pairs },
 	{ "validate", "FILE...", "check connector files, change nothing", 1, 999, "validate", files, print_tree },
 	{ "reload", "", "read all connector files again", 0, 0, "reload", nothing, print_tree },
@@ -355,10 +350,6 @@ main(int argc, char **argv)
 	}
 	c.words += used;
 	c.words_count -= used;
-	if (row->make == file && c.follow && c.words_count == 1) {	/* -f means FILE here, and needs no letter of its own */
-		c.file = c.words[0];
-		c.words_count = 0;
-	}
 	if (c.words_count < row->least || c.words_count > row->most) {
 		fprintf(stderr, "usage: emctl %s %s\n", row->name, row->arguments);
 		return USAGE;
