@@ -66,7 +66,8 @@ list(struct em_segment_log *log, struct em_error *err)
 			add(log, base, (uint64_t)st.st_size);
 	}
 	closedir(d);
-	qsort(log->segments, log->count, sizeof(*log->segments), by_base);
+	if (log->count > 0)
+		qsort(log->segments, log->count, sizeof(*log->segments), by_base);
 	return 0;
 }
 
@@ -75,7 +76,8 @@ sum(const uint8_t *header, struct em_span head, struct em_span body)
 {
 	uint32_t crc = em_crc32c(0, header, 4);
 
-	crc = em_crc32c(crc, head.bytes, head.len);
+	if (head.len > 0)
+		crc = em_crc32c(crc, head.bytes, head.len);
 	return body.len > 0 ? em_crc32c(crc, body.bytes, body.len) : crc;
 }
 

@@ -24,7 +24,8 @@ struct task {
 	uint64_t	 process;	/* spawn's number, 0: none */
 	int		 pid;
 	unsigned	 restarts;
-	bool		 drained, ended, up;
+	bool		 drained, up;
+	bool		 explained;	/* last_error says why it ends: its exit status adds nothing */
 	char		*last_error;
 };
 
@@ -207,6 +208,7 @@ on_error(void *ctx, enum em_class class, const char *text)
 	struct task *t = ctx;
 
 	set_error(t, text);
+	t->explained = true;
 	say(t, EM_ERROR, "%s error: %s", em_class_name(class), text);
 	if (class == EM_CLASS_CONFIGURATION)
 		t->life.hopeless = true;	/* acted upon when it is gone, which is at once */
@@ -293,7 +295,7 @@ do_start(struct task *t)
 	struct offsets offsets = { 0 };
 	char *options = NULL;
 
-	t->drained = t->ended = false;
+	t->drained = t->explained = false;
 	if (kinds_find(c->world->kinds, c->definition->kind) == NULL)
 		em_error_set(&err, EM_ECONFIG, "connector \"%s\" is not installed", c->definition->kind);
 	else if ((options = definition_options_resolved(c->definition, &err)) != NULL &&
@@ -417,7 +419,7 @@ gone(struct task *t, const char *how)
 	bool expected = t->life.state != LIFE_RUNNING && t->life.state != LIFE_STARTING;
 
 	if (!expected) {
-		if (!t->life.hopeless)
+		if (!t->explained && !t->life.hopeless)
 			set_error(t, how);
 		say(t, EM_WARNING, "the process %s", how);
 	}
