@@ -6,7 +6,6 @@
 #ifndef FILE_H
 #define FILE_H
 
-#include "checksum.h"
 #include "emconnector.h"
 
 enum { FILE_FROM_START, FILE_FROM_END };
@@ -17,7 +16,7 @@ enum { FILE_SYNC_BATCH, FILE_SYNC_NONE };
 struct file_config {
 	char	*path;
 	bool	 follow;
-	int64_t	 from, max_line, oversize;
+	int64_t	 from, max_line, oversize, linger_ms;
 	int64_t	 format, sync, rotate_size, rotate_age_ms;
 };
 

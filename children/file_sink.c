@@ -3,47 +3,111 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "json.h"
 #include "utf8.h"
 
+#define OURS	"user.emsupervisor"	/* extended attribute of a file that this connector began */
+
 struct sink {
 	const struct file_config *config;
 	int		 fd;
 	time_t		 born;		/* of the open file, for rotate.age */
-	unsigned	 rotations;
 	struct em_buf	 lines;		/* of one batch */
 };
+
+static time_t
+born(int fd)
+{
+	struct statx st = { 0 };
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) != 0 || (st.stx_mask & STATX_BTIME) == 0)
+		return time(NULL);
+	return (time_t)st.stx_btime.tv_sec;
+}
+
+/* A new name must be on the disk as well as what is written under it. */
+static int
+sync_directory(const struct sink *s, struct em_error *err)
+{
+	char *path = em_strdup(s->config->path), *slash = strrchr(path, '/');
+	int fd, result;
+
+	if (slash != NULL)
+		slash[slash == path] = '\0';
+	fd = open(slash != NULL ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	result = fd >= 0 ? fsync(fd) : -1;
+	if (result != 0)
+		em_error_errno(err, errno, "syncing the directory of \"%s\"", s->config->path);
+	if (fd >= 0)
+		close(fd);
+	free(path);
+	return result;
+}
 
 static int
 open_file(struct sink *s, struct em_error *err)
 {
-	s->fd = open(s->config->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+	const int flags = O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY;
+	bool is_new = true;
+
+	s->fd = open(s->config->path, flags | O_EXCL, 0640);
+	if (s->fd < 0 && errno == EEXIST) {
+		is_new = false;
+		s->fd = open(s->config->path, flags, 0640);
+	}
 	if (s->fd < 0)
 		return em_error_errno(err, errno, "opening \"%s\"", s->config->path);
-	s->born = time(NULL);
+	s->born = born(s->fd);
+	if (!is_new)
+		return 0;
+	(void)fsetxattr(s->fd, OURS, "1", 1, 0);	/* not every file system has them; see mend_torn_line */
+	return s->config->sync == FILE_SYNC_BATCH ? sync_directory(s, err) : 0;
+}
+
+/* Where the last whole line ends; the file has size bytes. */
+static off_t
+end_of_lines(const struct sink *s, off_t size)
+{
+	char bytes[65536];
+
+	while (size > 0) {
+		size_t want = size < (off_t)sizeof(bytes) ? (size_t)size : sizeof(bytes);
+		ssize_t n = pread(s->fd, bytes, want, size - (off_t)want);
+		const char *newline = n == (ssize_t)want ? memrchr(bytes, '\n', want) : NULL;
+
+		if (newline != NULL)
+			return size - (off_t)want + (newline - bytes) + 1;
+		if (n != (ssize_t)want)
+			break;
+		size -= (off_t)want;
+	}
 	return 0;
 }
 
-/* A line that a crash cut off would run into the next one: it is ended, so that only it is damaged. */
+/* A process that was killed while it wrote leaves half a line. It was not acknowledged, so it comes again: in a file
+ * that we began it is cut off. In another one nothing is ever removed: there the line is ended. */
 static int
-end_torn_line(struct em_task *t, const struct sink *s, struct em_error *err)
+mend_torn_line(struct em_task *t, const struct sink *s, off_t size, struct em_error *err)
 {
-	int fd = open(s->config->path, O_RDONLY | O_CLOEXEC);
-	off_t size = fd >= 0 ? lseek(fd, 0, SEEK_END) : 0;
-	char last = '\n';
-	ssize_t n = size > 0 ? pread(fd, &last, 1, size - 1) : 1;
+	char last = '\n', mark;
 
-	if (fd >= 0)
-		close(fd);
-	if (n != 1 || last == '\n')
+	if (size == 0 || pread(s->fd, &last, 1, size - 1) != 1 || last == '\n')
 		return 0;
+	if (fgetxattr(s->fd, OURS, &mark, 1) == 1) {
+		em_task_log(t, EM_WARNING, "\"%s\" ended in the middle of a line, which was cut off: it comes again",
+		    s->config->path);
+		if (ftruncate(s->fd, end_of_lines(s, size)) != 0)
+			return em_error_errno(err, errno, "cutting \"%s\"", s->config->path);
+		return 0;
+	}
 	em_task_log(t, EM_WARNING, "\"%s\" ended in the middle of a line, a newline was added", s->config->path);
 	if (write(s->fd, "\n", 1) != 1)
 		return em_error_errno(err, errno, "writing \"%s\"", s->config->path);
@@ -56,7 +120,7 @@ file_sink_open(struct em_task *t, const struct file_config *config, struct em_er
 	struct sink *s = em_calloc(1, sizeof(*s));
 
 	s->config = config;
-	if (open_file(s, err) != 0 || end_torn_line(t, s, err) != 0) {
+	if (open_file(s, err) != 0) {
 		free(s);
 		return -1;
 	}
@@ -69,7 +133,8 @@ file_sink_close(struct em_task *t)
 {
 	struct sink *s = em_task_get(t);
 
-	close(s->fd);
+	if (s->fd >= 0)
+		close(s->fd);
 	em_buf_clear(&s->lines);
 	free(s);
 }
@@ -83,29 +148,32 @@ member(struct em_buf *b, const char *name, struct em_span value)
 	em_json_string(b, value);
 }
 
-/* JSON data stands as it is if that is one line, else without its blanks. */
+static bool
+is_json(struct em_span type)
+{
+	size_t n = 0;
+
+	while (n < type.len && type.bytes[n] != ';' && type.bytes[n] != ' ')
+		n++;
+	return em_span_is((struct em_span){ type.bytes, n }, "application/json") ||
+	    (n > 5 && memcmp(type.bytes + n - 5, "+json", 5) == 0);
+}
+
+/* JSON data stands as it is, on one line: a line break in JSON is a blank, inside strings there is none. */
 static bool
 json_data(struct em_buf *b, struct em_span data)
 {
 	struct em_json value;
-	json_t *tree;
-	char *text;
+	size_t from;
 
 	if (em_json_whole(data, &value, NULL) != 0)
 		return false;
-	if (memchr(data.bytes, '\n', data.len) == NULL) {
-		em_buf_str(b, ",\"data\":");
-		em_buf_span(b, data);
-		return true;
-	}
-	tree = json_loadb((const char *)data.bytes, data.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-	text = tree != NULL ? json_dumps(tree, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-	json_decref(tree);
-	if (text == NULL)
-		return false;
 	em_buf_str(b, ",\"data\":");
-	em_buf_str(b, text);
-	free(text);
+	from = b->len;
+	em_buf_span(b, data);
+	for (; from < b->len; from++)
+		if (b->data[from] == '\n' || b->data[from] == '\r')
+			b->data[from] = ' ';
 	return true;
 }
 
@@ -116,7 +184,7 @@ put_data(struct em_buf *b, const struct em_record *record)
 
 	if (data.bytes == NULL)
 		return;
-	if ((em_span_starts(type, "application/json") || em_span_starts(type, "application/vnd.")) && json_data(b, data))
+	if (is_json(type) && json_data(b, data))
 		return;
 	em_buf_str(b, em_is_utf8(data) ? ",\"data\":" : ",\"data_base64\":");
 	if (em_is_utf8(data))
@@ -126,12 +194,15 @@ put_data(struct em_buf *b, const struct em_record *record)
 }
 
 static void
-put_extensions(struct em_buf *b, struct em_span list)
+put_extensions(struct em_buf *b, const struct em_record *record)
 {
-	struct em_reader r = em_reader(list);
+	struct em_reader r = em_reader(record->field[EM_FIELD_EXTENSIONS]);
+	struct em_span key = record->field[EM_FIELD_KEY];
 	struct em_attribute a;
+	bool has_key = key.bytes == NULL || !em_is_utf8(key);
 
 	while (em_attribute_next(&r, &a, NULL) > 0) {
+		has_key |= em_span_is(a.name, "partitionkey");
 		em_buf_str(b, ",\"");
 		em_buf_span(b, a.name);
 		em_buf_str(b, "\":");
@@ -144,6 +215,8 @@ put_extensions(struct em_buf *b, struct em_span list)
 		else
 			em_json_string(b, a.value);
 	}
+	if (!has_key)
+		member(b, "partitionkey", key);
 }
 
 static void
@@ -157,9 +230,7 @@ put_cloudevent(struct em_buf *b, const struct em_record *record)
 	em_buf_str(b, "{\"specversion\":\"1.0\"");
 	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
 		member(b, em_field_name(plain[i]), record->field[plain[i]]);
-	if (em_is_utf8(record->field[EM_FIELD_KEY]))
-		member(b, "partitionkey", record->field[EM_FIELD_KEY]);
-	put_extensions(b, record->field[EM_FIELD_EXTENSIONS]);
+	put_extensions(b, record);
 	put_data(b, record);
 	em_buf_str(b, "}\n");
 }
@@ -171,9 +242,21 @@ put_line(struct em_buf *b, const struct em_record *record)
 	em_buf_u8(b, '\n');
 }
 
-/* Writes all or nothing: what was written of a batch that failed is cut off again. */
+/* What was written of a batch that failed is cut off again, unless somebody else has written behind it. */
+static void
+take_back(const struct sink *s, off_t size, size_t done, struct em_error *err)
+{
+	struct stat st;
+
+	if (done == 0)
+		return;
+	if (fstat(s->fd, &st) != 0 || st.st_size != size + (off_t)done || ftruncate(s->fd, size) != 0)
+		em_error_prefix(err, "%zu bytes of a batch that comes again stay in the file", done);
+}
+
+/* Writes all or nothing behind the first size bytes. */
 static int
-append(struct sink *s, off_t size, struct em_error *err)
+append(const struct sink *s, off_t size, struct em_error *err)
 {
 	size_t done = 0;
 
@@ -184,16 +267,14 @@ append(struct sink *s, off_t size, struct em_error *err)
 			continue;
 		if (n < 0) {
 			em_error_errno(err, errno, "writing \"%s\"", s->config->path);
-			if (done > 0 && ftruncate(s->fd, size) != 0)
-				em_error_prefix(err, "half a batch could not be cut off again (%s)", strerror(errno));
+			take_back(s, size, done, err);
 			return -1;
 		}
 		done += (size_t)n;
 	}
 	if (s->config->sync == FILE_SYNC_BATCH && fdatasync(s->fd) != 0) {
 		em_error_errno(err, errno, "syncing \"%s\"", s->config->path);
-		if (ftruncate(s->fd, size) != 0)
-			em_error_prefix(err, "a batch could not be cut off again (%s)", strerror(errno));
+		take_back(s, size, done, err);
 		return -1;
 	}
 	return 0;
@@ -206,62 +287,92 @@ is_due(const struct sink *s, off_t size)
 	    (s->config->rotate_age_ms > 0 && (time(NULL) - s->born) * 1000 >= s->config->rotate_age_ms));
 }
 
+/* PATH.TIME, with a number behind it if there is such a file already: no file is ever overwritten. */
 static int
-rotate(struct em_task *t, struct sink *s, struct em_error *err)
+rename_away(const struct sink *s, char **name, struct em_error *err)
 {
-	char stamp[32], *name;
+	char stamp[32];
 	struct tm tm;
 	time_t now = time(NULL);
 
 	gmtime_r(&now, &tm);
 	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
-	do {	/* a name that exists is never overwritten */
-		name = em_asprintf("%s.%s.%u", s->config->path, stamp, s->rotations++);
-		if (access(name, F_OK) != 0)
-			break;
-		free(name);
-	} while (true);
-	if (rename(s->config->path, name) != 0) {
-		em_error_errno(err, errno, "renaming \"%s\" to \"%s\"", s->config->path, name);
-		free(name);
-		return -1;
+	*name = em_asprintf("%s.%s", s->config->path, stamp);
+	for (unsigned i = 1; renameat2(AT_FDCWD, s->config->path, AT_FDCWD, *name, RENAME_NOREPLACE) != 0; i++) {
+		if (errno != EEXIST) {
+			em_error_errno(err, errno, "renaming \"%s\" to \"%s\"", s->config->path, *name);
+			return -1;
+		}
+		free(*name);
+		*name = em_asprintf("%s.%s.%u", s->config->path, stamp, i);
 	}
-	em_task_log(t, EM_INFO, "rotated to \"%s\"", name);
-	free(name);
-	close(s->fd);
-	return open_file(s, err);
+	return 0;
 }
 
-/* Somebody else may rotate the file: then a new one is begun. */
 static int
-reopen_if_moved(struct sink *s, struct em_error *err)
+rotate(struct em_task *t, struct sink *s, struct em_error *err)
 {
-	struct stat named, ours;
+	char *name;
+	int result = rename_away(s, &name, err);
 
-	if (fstat(s->fd, &ours) == 0 && stat(s->config->path, &named) == 0 && named.st_ino == ours.st_ino &&
-	    named.st_dev == ours.st_dev)
-		return 0;
-	close(s->fd);
-	return open_file(s, err);
+	if (result == 0)
+		em_task_log(t, EM_INFO, "rotated to \"%s\"", name);
+	free(name);
+	return result;
+}
+
+/* The file of that name, locked: other tasks may append to it, and somebody may have renamed it. 0, or -1. */
+static int
+hold(struct sink *s, struct stat *st, struct em_error *err)
+{
+	struct stat named;
+
+	for (;;) {
+		if (s->fd < 0 && open_file(s, err) != 0)
+			return -1;
+		if (flock(s->fd, LOCK_EX) != 0 || fstat(s->fd, st) != 0)
+			return em_error_errno(err, errno, "\"%s\"", s->config->path);
+		if (stat(s->config->path, &named) == 0 && named.st_ino == st->st_ino && named.st_dev == st->st_dev)
+			return 0;
+		close(s->fd);
+		s->fd = -1;
+	}
+}
+
+/* Ready for a batch behind *size bytes of whole lines. */
+static int
+prepare(struct em_task *t, struct sink *s, off_t *size, struct em_error *err)
+{
+	struct stat st;
+
+	for (;;) {
+		if (hold(s, &st, err) != 0 || mend_torn_line(t, s, st.st_size, err) != 0)
+			return -1;
+		if (!is_due(s, st.st_size))
+			break;
+		if (rotate(t, s, err) != 0)
+			return -1;
+	}
+	if (fstat(s->fd, &st) != 0)
+		return em_error_errno(err, errno, "\"%s\"", s->config->path);
+	*size = st.st_size;
+	return 0;
 }
 
 int
 file_sink_put(struct em_task *t, const struct em_record *records, uint32_t count, struct em_error *err)
 {
 	struct sink *s = em_task_get(t);
-	struct stat st;
+	off_t size;
+	int result;
 
-	if (reopen_if_moved(s, err) != 0)
-		return -1;
-	if (fstat(s->fd, &st) != 0)
-		return em_error_errno(err, errno, "\"%s\"", s->config->path);
-	if (is_due(s, st.st_size)) {
-		if (rotate(t, s, err) != 0)
-			return -1;
-		st.st_size = 0;
-	}
 	em_buf_reset(&s->lines);
 	for (uint32_t i = 0; i < count; i++)
 		(s->config->format == FILE_CLOUDEVENTS ? put_cloudevent : put_line)(&s->lines, &records[i]);
-	return append(s, st.st_size, err);
+	result = prepare(t, s, &size, err);
+	if (result == 0)
+		result = append(s, size, err);
+	if (s->fd >= 0)
+		flock(s->fd, LOCK_UN);
+	return result;
 }

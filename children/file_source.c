@@ -1,4 +1,4 @@
-/* The source half of connector "file": lines of files that grow, rotate, shrink, come and go (emconnector-file(7)). */
+/* The source half of connector "file": which files there are, and whose turn it is (emconnector-file(7)). */
 #include "file.h"
 
 #include <errno.h>
@@ -7,233 +7,352 @@
 #include <glob.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
-#include <sys/queue.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#define READ_SIZE	(256u * 1024)
-#define SCAN_MS		1000		/* names are looked up this often, should inotify miss something */
-#define GRACE_MS	3000		/* a file that lost its name is read this long after it stopped growing */
-#define WATCHED		(IN_MODIFY | IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ATTRIB)
+#include "checksum.h"
+#include "file_tail.h"
 
-struct file {
-	TAILQ_ENTRY(file) link;
+#define SCAN_MS		1000	/* names are looked up this often, should inotify miss something */
+#define GATHER_MS	10	/* what is written within this time is read at once */
+#define FILE_EVENTS	(IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF)
+#define DIR_EVENTS	(IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_ONLYDIR)
+
+struct known {			/* how far a file was read that is not open now */
+	char		*id;
+	struct tail_place place;
+};
+
+struct complaint {		/* said once, until it is no longer true */
+	TAILQ_ENTRY(complaint) link;
 	char		*path;
-	int		 fd;
-	char		*identity;	/* device, inode, birth: what a rename does not change */
-	char		*partition;	/* identity and generation */
-	unsigned	 generation;	/* counts truncations, so that ids never repeat */
-	struct em_buf	 buf;
-	size_t		 start;		/* of buf: what is before it was sent */
-	int64_t		 offset;	/* in the file, of buf.data[start] */
-	int64_t		 quiet_since_ms;	/* at its end since then */
-	bool		 named;		/* the last scan found it */
-	bool		 skipping;	/* inside a line that is too long */
+	int		 errnum;
+	bool		 again;
 };
 
 struct source {
 	const struct file_config *config;
-	TAILQ_HEAD(, file) files;
+	struct tails	 tails;
+	struct known	*known;
+	size_t		 known_count;
+	TAILQ_HEAD(, complaint) complaints;
+	struct tail_totals totals;
 	int		 inotify;
 	struct event	*changed;
 	bool		 first_scan, rescan;
+	bool		 crowded;	/* a file could not be opened because too many are */
 	int64_t		 next_scan_ms;
 };
 
-static int64_t
-now_ms(void)
+/* Remembers the furthest place of a file: the newest generation, and what came last in it. */
+static void
+know(struct source *s, char *id, struct tail_place place)
 {
-	struct timespec t;
+	for (size_t i = 0; i < s->known_count; i++) {
+		if (strcmp(s->known[i].id, id) != 0)
+			continue;
+		if (place.generation >= s->known[i].place.generation)
+			s->known[i].place = place;
+		free(id);
+		return;
+	}
+	s->known = em_realloc_array(s->known, s->known_count + 1, sizeof(*s->known));
+	s->known[s->known_count++] = (struct known){ id, place };
+}
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+/* Committed offsets: partition IDENTITY.GENERATION. */
+static void
+know_committed(struct em_task *t, struct source *s)
+{
+	for (size_t i = 0; i < em_task_offsets_count(t); i++) {
+		struct em_span partition = em_task_offsets_partition(t, i);
+		char *id = em_span_dup(partition), *dot = strrchr(id, '.');
+		struct tail_place place = { 0 };
+
+		if (dot == NULL || !tail_place_read(em_task_offset(t, partition), &place)) {
+			em_task_log(t, EM_WARNING, "the offset of partition \"%s\" is not one of this connector, it is left "
+			    "out", id);
+			free(id);
+			continue;
+		}
+		*dot = '\0';
+		place.generation = (unsigned)strtoul(dot + 1, NULL, 10);
+		know(s, id, place);
+	}
+}
+
+static const struct tail_place *
+known_place(const struct source *s, const struct tail_id *id)
+{
+	char *text = tail_id_text(id);
+	const struct tail_place *place = NULL;
+
+	for (size_t i = 0; i < s->known_count && place == NULL; i++)
+		if (strcmp(s->known[i].id, text) == 0)
+			place = &s->known[i].place;
+	free(text);
+	return place;
 }
 
 static void
-file_free(struct source *s, struct file *f)
+complain(struct em_task *t, struct source *s, const char *path, int errnum, const char *why)
 {
-	TAILQ_REMOVE(&s->files, f, link);
-	close(f->fd);
-	em_buf_clear(&f->buf);
-	free(f->path);
-	free(f->identity);
-	free(f->partition);
-	free(f);
+	struct complaint *c;
+
+	TAILQ_FOREACH(c, &s->complaints, link) {
+		if (c->errnum == errnum && strcmp(c->path, path) == 0) {
+			c->again = true;
+			return;
+		}
+	}
+	c = em_calloc(1, sizeof(*c));
+	c->path = em_strdup(path);
+	c->errnum = errnum;
+	c->again = true;
+	TAILQ_INSERT_TAIL(&s->complaints, c, link);
+	em_task_log(t, EM_ERROR, "\"%s\" is not read: %s", path, why);
 }
 
-/* Inode numbers come back after a deletion; together with the time of birth they do not. */
-static char *
-identity_of(int fd)
+/* Forgets the complaints that did not come again, or all. */
+static void
+forget_complaints(struct source *s, bool all)
 {
-	struct statx st = { 0 };
+	struct complaint *c, *next;
 
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &st) != 0)
-		return NULL;
-	return em_asprintf("%x:%x.%llx.%llx", st.stx_dev_major, st.stx_dev_minor, (unsigned long long)st.stx_ino,
-	    (st.stx_mask & STATX_BTIME) != 0 ? (unsigned long long)st.stx_btime.tv_sec * 1000000000u +
-	    st.stx_btime.tv_nsec : 0ull);
+	for (c = TAILQ_FIRST(&s->complaints); c != NULL; c = next) {
+		next = TAILQ_NEXT(c, link);
+		if (c->again && !all) {
+			c->again = false;
+			continue;
+		}
+		TAILQ_REMOVE(&s->complaints, c, link);
+		free(c->path);
+		free(c);
+	}
 }
 
-static struct file *
-find(struct source *s, const char *identity)
+static struct tail *
+find(struct source *s, const struct tail_id *id)
 {
-	struct file *f;
+	struct tail *f;
 
-	TAILQ_FOREACH(f, &s->files, link)
-		if (strcmp(f->identity, identity) == 0)
+	TAILQ_FOREACH(f, &s->tails, link)
+		if (tail_same(&f->id, id))
 			return f;
 	return NULL;
 }
 
-static void
-set_generation(struct file *f, unsigned generation)
-{
-	free(f->partition);
-	f->generation = generation;
-	f->partition = em_asprintf("%s.%u", f->identity, generation);
-}
-
-/* The last committed generation of this file and how far it got; -1 if it was never read. */
-static int64_t
-committed(struct em_task *t, const char *identity, unsigned *generation)
-{
-	size_t n = strlen(identity);
-	int64_t offset = -1;
-
-	*generation = 0;
-	for (size_t i = 0; i < em_task_offsets_count(t); i++) {
-		struct em_span p = em_task_offsets_partition(t, i);
-		char *number, *text;
-		unsigned g;
-
-		if (!em_span_starts(p, identity) || p.len < n + 2 || p.bytes[n] != '.')
-			continue;
-		number = em_span_dup((struct em_span){ p.bytes + n + 1, p.len - n - 1 });
-		g = (unsigned)strtoul(number, NULL, 10);
-		free(number);
-		if (offset >= 0 && g < *generation)
-			continue;
-		*generation = g;
-		text = em_span_dup(em_task_offset(t, p));
-		offset = strtoll(text, NULL, 10);
-		free(text);
-	}
-	return offset;
-}
-
-/* A committed offset is behind a newline; if that is not so, the file was rewritten while nobody looked. */
 static bool
-still_fits(int fd, int64_t offset)
+is_ours(struct em_task *t, const struct tail_id *id)
 {
-	struct stat st;
-	char c;
+	char *text = tail_id_text(id);
+	uint32_t sum = em_crc32c(0, text, strlen(text));
 
-	if (offset == 0)
-		return true;
-	if (fstat(fd, &st) != 0 || st.st_size < offset)
-		return false;
-	return st.st_size == offset || (pread(fd, &c, 1, offset - 1) == 1 && c == '\n');
+	free(text);
+	return sum % em_task_count(t) == em_task_number(t);
 }
 
-static void
-place(struct em_task *t, struct source *s, struct file *f)
+static struct tail *
+open_file(struct em_task *t, struct source *s, const char *path)
 {
-	unsigned generation;
-	int64_t offset = committed(t, f->identity, &generation);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	bool from_end = s->first_scan && s->config->from == FILE_FROM_END;
+	struct tail_id id;
+	struct tail *f;
 
-	if (offset >= 0 && !still_fits(f->fd, offset)) {
-		em_task_log(t, EM_WARNING, "\"%s\" was truncated or rewritten, it is read from its start", f->path);
-		generation++;
-		offset = 0;
-	} else if (offset < 0) {
-		offset = s->first_scan && s->config->from == FILE_FROM_END ? lseek(f->fd, 0, SEEK_END) : 0;
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		s->crowded = true;
+		if (s->config->follow)
+			complain(t, s, path, errno, "too many files are open, raise limits.files");
+		return NULL;
 	}
-	set_generation(f, generation);
-	f->offset = offset;
+	if (fd < 0) {
+		if (errno != ENOENT)
+			complain(t, s, path, errno, strerror(errno));
+		return NULL;
+	}
+	if (tail_identify(fd, NULL, &id, NULL) != 0 || find(s, &id) != NULL) {
+		close(fd);
+		return NULL;
+	}
+	f = tail_new(t, fd, path, &id, known_place(s, &id), from_end);
+	f->watch = inotify_add_watch(s->inotify, path, FILE_EVENTS);
+	return f;
 }
 
+/* A name that the pattern matches. */
 static void
 found(struct em_task *t, struct source *s, const char *path)
 {
-	struct stat st;
-	struct file *f;
-	char *identity;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct tail_id id;
+	struct statx st;
+	struct tail *f;
 
-	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (identity = identity_of(fd)) == NULL) {
-		if (fd < 0 && errno != ENOENT)
-			em_task_log(t, EM_WARNING, "\"%s\" cannot be opened: %s", path, strerror(errno));
-		if (fd >= 0)
-			close(fd);
+	if (tail_identify(-1, path, &id, &st) != 0) {
+		if (errno != ENOENT)
+			complain(t, s, path, errno, strerror(errno));
 		return;
 	}
-	f = find(s, identity);
-	if (f != NULL || em_crc32c(0, identity, strlen(identity)) % em_task_count(t) != em_task_number(t)) {
-		if (f != NULL)
-			f->named = true;
-		close(fd);
-		free(identity);
+	if (!S_ISREG(st.stx_mode)) {
+		if (strcmp(path, s->config->path) == 0)
+			complain(t, s, path, 0, "it is not a regular file");
 		return;
 	}
-	f = em_calloc(1, sizeof(*f));
-	f->path = em_strdup(path);
-	f->fd = fd;
-	f->identity = identity;
-	f->named = true;
-	place(t, s, f);
-	TAILQ_INSERT_TAIL(&s->files, f, link);
-	inotify_add_watch(s->inotify, path, WATCHED);
-	em_task_log(t, EM_INFO, "reading \"%s\" from byte %lld", path, (long long)f->offset);
+	f = find(s, &id);
+	if (f != NULL) {
+		f->named = true;
+		f->touched = true;
+		tail_rename(f, path);
+	} else if (is_ours(t, &id) && (f = open_file(t, s, path)) != NULL) {
+		TAILQ_INSERT_TAIL(&s->tails, f, link);
+	}
+}
+
+/* A file that was renamed while nobody looked, and that was not read to its end: a known one under a similar name. */
+static void
+recover(struct em_task *t, struct source *s, const char *path)
+{
+	const struct tail_place *place;
+	struct tail_id id;
+	struct statx st;
+	struct tail *f;
+
+	if (tail_identify(-1, path, &id, &st) != 0 || !S_ISREG(st.stx_mode) || find(s, &id) != NULL || !is_ours(t, &id))
+		return;
+	place = known_place(s, &id);
+	if (place == NULL || (int64_t)st.stx_size <= place->position || (f = open_file(t, s, path)) == NULL)
+		return;
+	f->named = false;
+	f->older = true;
+	TAILQ_INSERT_HEAD(&s->tails, f, link);
+}
+
+/* What a rotation makes of a name: something is put in front of its last suffix, or behind it. */
+static char *
+rotated_names(const char *pattern)
+{
+	const char *slash = strrchr(pattern, '/'), *name = slash != NULL ? slash + 1 : pattern;
+	const char *dot = strrchr(name, '.');
+
+	if (dot == NULL || dot == name)
+		return em_asprintf("%s*", pattern);
+	return em_asprintf("%.*s*%s*", (int)(dot - pattern), pattern, dot);
+}
+
+static void
+each_name(struct em_task *t, struct source *s, const char *pattern,
+    void (*with)(struct em_task *, struct source *, const char *))
+{
+	glob_t g = { 0 };
+
+	if (glob(pattern, 0, NULL, &g) == 0)
+		for (size_t i = 0; i < g.gl_pathc; i++)
+			with(t, s, g.gl_pathv[i]);
+	globfree(&g);
+}
+
+static void
+say_metrics(struct em_task *t, const struct source *s)
+{
+	const struct tail *f;
+	double open_files = 0, behind = 0;
+	struct stat st;
+
+	TAILQ_FOREACH(f, &s->tails, link) {
+		if (f->fd < 0 || fstat(f->fd, &st) != 0)
+			continue;
+		open_files++;
+		if (st.st_size > f->position)
+			behind += (double)(st.st_size - f->position);
+	}
+	em_task_metric(t, "lines_total", (double)s->totals.lines);
+	em_task_metric(t, "line_bytes_total", (double)s->totals.size_bytes);
+	em_task_metric(t, "skipped_lines_total", (double)s->totals.skipped);
+	em_task_metric(t, "open_files", open_files);
+	em_task_metric(t, "unread_bytes", behind);
+}
+
+static void
+scan(struct em_task *t, struct source *s)
+{
+	struct tail *f;
+	char *names;
+
+	s->crowded = false;
+	TAILQ_FOREACH(f, &s->tails, link) {
+		f->named = f->named && f->fd < 0;
+		f->touched = true;
+		if (f->quiet_since_ms != 0 && f->start == f->buf.len)
+			em_buf_clear(&f->buf);
+		if (f->buf.data == NULL)
+			f->start = 0;
+	}
+	each_name(t, s, s->config->path, found);
+	if (s->first_scan && s->known_count > 0) {
+		names = rotated_names(s->config->path);
+		each_name(t, s, names, recover);
+		free(names);
+	}
+	if (s->first_scan && TAILQ_EMPTY(&s->tails) && TAILQ_EMPTY(&s->complaints) && em_task_number(t) == 0)
+		em_task_log(t, EM_WARNING, "\"%s\" matches no file%s", s->config->path,
+		    s->config->follow ? " yet, it is waited for" : "");
+	forget_complaints(s, false);
+	say_metrics(t, s);
+	s->first_scan = s->rescan = false;
+	s->next_scan_ms = tail_now_ms() + SCAN_MS;
 }
 
 static void
 watch_directory(struct source *s, const char *pattern)
 {
 	char *copy = em_strdup(pattern), *slash = strrchr(copy, '/');
+	const char *dir = slash == NULL ? "." : slash == copy ? "/" : copy;
 
-	if (slash != NULL && slash != copy)
+	if (slash != NULL)
 		*slash = '\0';
-	if (strpbrk(copy, "*?[") == NULL)
-		inotify_add_watch(s->inotify, slash == NULL ? "." : slash == copy ? "/" : copy, WATCHED);
+	if (strpbrk(dir, "*?[") == NULL)
+		inotify_add_watch(s->inotify, dir, DIR_EVENTS);
 	free(copy);
 }
 
 static void
-scan(struct em_task *t, struct source *s)
+on_event(struct source *s, const struct inotify_event *e)
 {
-	struct file *f;
-	glob_t g = { 0 };
+	struct tail *f;
 
-	TAILQ_FOREACH(f, &s->files, link)
-		f->named = false;
-	if (glob(s->config->path, 0, NULL, &g) == 0)
-		for (size_t i = 0; i < g.gl_pathc; i++)
-			found(t, s, g.gl_pathv[i]);
-	globfree(&g);
-	s->first_scan = s->rescan = false;
-	s->next_scan_ms = now_ms() + SCAN_MS;
+	if ((e->mask & ~(uint32_t)IN_MODIFY) != 0)
+		s->rescan = true;
+	TAILQ_FOREACH(f, &s->tails, link)
+		if (f->watch == e->wd)
+			f->touched = true;
 }
 
+static void
+read_events(struct source *s)
+{
+	_Alignas(struct inotify_event) char events[16384];
+	ssize_t n;
+
+	while ((n = read(s->inotify, events, sizeof(events))) > 0) {
+		for (const char *p = events; p < events + n;) {
+			const struct inotify_event *e = (const void *)p;
+
+			on_event(s, e);
+			p += sizeof(*e) + e->len;
+		}
+	}
+}
+
+/* A busy writer makes one event a line: they are left to gather until the next poll reads them all. */
 static void
 on_changed(evutil_socket_t fd, short what, void *ctx)
 {
 	struct em_task *t = ctx;
 	struct source *s = em_task_get(t);
-	_Alignas(struct inotify_event) char events[16384];
-	ssize_t n;
 
+	(void)fd;
 	(void)what;
-	while ((n = read(fd, events, sizeof(events))) > 0) {
-		for (char *p = events; p < events + n;) {
-			const struct inotify_event *e = (const void *)p;
-
-			if ((e->mask & ~(uint32_t)IN_MODIFY) != 0)
-				s->rescan = true;
-			p += sizeof(*e) + e->len;
-		}
-	}
-	em_task_wake(t);
+	event_del(s->changed);
+	em_task_wake_after(t, GATHER_MS);
 }
 
 int
@@ -243,17 +362,25 @@ file_source_open(struct em_task *t, const struct file_config *config, struct em_
 
 	s->config = config;
 	s->first_scan = true;
-	TAILQ_INIT(&s->files);
+	TAILQ_INIT(&s->tails);
+	TAILQ_INIT(&s->complaints);
 	s->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (s->inotify < 0) {
 		free(s);
 		return em_error_errno(err, errno, "inotify");
 	}
 	s->changed = event_new(em_task_base(t), s->inotify, EV_READ | EV_PERSIST, on_changed, t);
-	event_add(s->changed, NULL);
+	know_committed(t, s);
 	watch_directory(s, config->path);
 	em_task_set(t, s);
 	return 0;
+}
+
+static void
+drop(struct source *s, struct tail *f)
+{
+	TAILQ_REMOVE(&s->tails, f, link);
+	tail_free(f);
 }
 
 void
@@ -261,171 +388,119 @@ file_source_close(struct em_task *t)
 {
 	struct source *s = em_task_get(t);
 
-	while (!TAILQ_EMPTY(&s->files))
-		file_free(s, TAILQ_FIRST(&s->files));
+	while (!TAILQ_EMPTY(&s->tails))
+		drop(s, TAILQ_FIRST(&s->tails));
+	for (size_t i = 0; i < s->known_count; i++)
+		free(s->known[i].id);
+	free(s->known);
+	forget_complaints(s, true);
 	event_free(s->changed);
 	close(s->inotify);
 	free(s);
 }
 
-static int
-send_line(struct em_task *t, struct file *f, size_t len, size_t newline, struct em_error *err)
-{
-	struct em_record record = { 0 };
-	char *offset = em_asprintf("%lld", (long long)(f->offset + (int64_t)(len + newline)));
-
-	record.field[EM_FIELD_PARTITION] = em_span_str(f->partition);
-	record.field[EM_FIELD_OFFSET] = em_span_str(offset);
-	record.field[EM_FIELD_EVENT_TYPE] = EM_SPAN_LITERAL("org.apache.eventmesh.connector.file.line");
-	record.field[EM_FIELD_SUBJECT] = em_span_str(f->path);
-	record.field[EM_FIELD_DATACONTENTTYPE] = EM_SPAN_LITERAL("text/plain");
-	record.field[EM_FIELD_DATA] = (struct em_span){ f->buf.data + f->start, len };
-	if (em_task_add(t, &record, err) != 0) {
-		em_error_prefix(err, "\"%s\", byte %lld", f->path, (long long)f->offset);
-		free(offset);
-		return -1;
-	}
-	free(offset);
-	f->start += len + newline;
-	f->offset += (int64_t)(len + newline);
-	return 0;
-}
-
-static int
-too_long(struct em_task *t, const struct source *s, struct file *f, struct em_error *err)
-{
-	if (s->config->oversize == FILE_OVERSIZE_STOP)
-		return em_error_set(err, EM_ECONFIG, "\"%s\", byte %lld: a line is longer than max.line (%lld bytes); raise it, "
-		    "or set on.oversize to skip", f->path, (long long)f->offset, (long long)s->config->max_line);
-	em_task_log(t, EM_ERROR, "\"%s\", byte %lld: a line longer than max.line (%lld bytes) is skipped", f->path,
-	    (long long)f->offset, (long long)s->config->max_line);
-	f->skipping = true;
-	return 0;
-}
-
-/* Drops what belongs to a line that is too long. */
+/* A file is over. When files are not followed its entry stays, so that it is not found again. */
 static void
-skip(struct file *f, const uint8_t *newline)
+retire(struct source *s, struct tail *f)
 {
-	size_t n = newline != NULL ? (size_t)(newline - (f->buf.data + f->start)) + 1 : f->buf.len - f->start;
-
-	f->start += n;
-	f->offset += (int64_t)n;
-	f->skipping = newline == NULL;
-}
-
-/* Sends the whole lines that are in the buffer: 1 there is no room for more, 0 the buffer has no whole line, -1. */
-static int
-send_lines(struct em_task *t, const struct source *s, struct file *f, struct em_error *err)
-{
-	for (;;) {
-		const uint8_t *from = f->buf.data + f->start, *newline;
-		size_t left = f->buf.len - f->start, len;
-
-		if (em_task_room(t) == 0)
-			return 1;
-		newline = left > 0 ? memchr(from, '\n', left) : NULL;
-		len = newline != NULL ? (size_t)(newline - from) : left;
-		if (!f->skipping && len > (size_t)s->config->max_line && too_long(t, s, f, err) != 0)
-			return -1;
-		if (f->skipping)
-			skip(f, newline);
-		else if (newline != NULL && send_line(t, f, len, 1, err) != 0)
-			return -1;
-		if (newline == NULL)
-			return 0;
+	know(s, tail_id_text(&f->id), tail_place(f));
+	if (f->watch >= 0)
+		inotify_rm_watch(s->inotify, f->watch);
+	f->watch = -1;
+	s->rescan |= s->crowded;
+	if (s->config->follow) {
+		drop(s, f);
+		return;
 	}
-}
-
-static void
-truncated(struct em_task *t, struct file *f)
-{
-	em_task_log(t, EM_NOTICE, "\"%s\" was truncated, it is read from its start", f->path);
-	set_generation(f, f->generation + 1);
+	close(f->fd);
+	f->fd = -1;
 	em_buf_clear(&f->buf);
 	f->start = 0;
-	f->offset = 0;
-	f->skipping = false;
 }
 
-/* Reads on: bytes read, 0 at the end, -1. */
-static ssize_t
-fill(struct em_task *t, struct file *f, struct em_error *err)
-{
-	int64_t at = f->offset + (int64_t)(f->buf.len - f->start);
-	struct stat st;
-	ssize_t n;
-
-	em_buf_consume(&f->buf, f->start);
-	f->start = 0;
-	n = pread(f->fd, em_buf_reserve(&f->buf, READ_SIZE), READ_SIZE, at);
-	if (n < 0)
-		return em_error_errno(err, errno, "reading \"%s\" at byte %lld", f->path, (long long)at);
-	f->buf.len += (size_t)n;
-	if (n == 0 && fstat(f->fd, &st) == 0 && st.st_size < at)
-		truncated(t, f);
-	if (n == 0 && f->buf.len == 0)
-		em_buf_clear(&f->buf);
-	return n;
-}
-
-/* At its end: true if the file need not be read any more. A last line without newline is whole when nobody will add to
- * it: at the end of a file that is not followed, or that lost its name and stopped growing. */
+/* After a rotation the old file is read to its end before the new one of the same name is begun. */
 static bool
-is_over(struct em_task *t, const struct source *s, struct file *f)
+must_wait(const struct source *s, const struct tail *f)
 {
-	if (f->quiet_since_ms == 0)
-		f->quiet_since_ms = now_ms();
-	if (s->config->follow && (f->named || now_ms() - f->quiet_since_ms < GRACE_MS))
+	const struct tail *g;
+
+	if (!f->named)
 		return false;
-	if (f->buf.len > f->start && !f->skipping)
-		return em_task_room(t) > 0 && send_line(t, f, f->buf.len - f->start, 0, NULL) == 0;
-	return true;
+	TAILQ_FOREACH(g, &s->tails, link)
+		if (!g->named && g->fd >= 0 && g->quiet_since_ms == 0 && (g->older || strcmp(g->path, f->path) == 0))
+			return true;
+	return false;
 }
 
-/* One file's turn: 1 no room, 0 nothing more now, 2 it is over, -1. */
-static int
-read_file(struct em_task *t, const struct source *s, struct file *f, struct em_error *err)
+/* The turn of every file that has something: TAIL_QUIET when none has any more. */
+static enum tail_result
+read_files(struct em_task *t, struct source *s, struct em_error *err)
 {
-	for (;;) {
-		int sent = send_lines(t, s, f, err);
-		ssize_t n;
+	struct tail *f, *next;
+	bool waits = false;
 
-		if (sent != 0)
-			return sent;
-		n = fill(t, f, err);
-		if (n < 0)
-			return -1;
-		if (n == 0)
-			return is_over(t, s, f) ? 2 : 0;
-		f->quiet_since_ms = 0;
+	for (f = TAILQ_FIRST(&s->tails); f != NULL; f = next) {
+		enum tail_result result;
+
+		next = TAILQ_NEXT(f, link);
+		if (f->fd < 0 || !f->touched)
+			continue;
+		if (must_wait(s, f)) {
+			waits = true;
+			continue;
+		}
+		result = tail_read(t, s->config, f, &s->totals, err);
+		if (result == TAIL_FAILED)
+			return result;
+		if (result == TAIL_FULL) {	/* the others are next, so that a large file starves none */
+			TAILQ_REMOVE(&s->tails, f, link);
+			TAILQ_INSERT_TAIL(&s->tails, f, link);
+			return result;
+		}
+		f->touched = false;
+		if (result == TAIL_OVER)
+			retire(s, f);
 	}
+	return waits ? TAIL_FULL : TAIL_QUIET;
+}
+
+/* Files that are not followed were all found by the first scan, but for those that could not be opened yet. */
+static enum em_poll
+finish(struct em_task *t, struct source *s, struct em_error *err)
+{
+	if (s->crowded && s->rescan)
+		return EM_POLL_MORE;
+	if (s->crowded) {
+		em_error_set(err, EM_EUNAVAILABLE, "too many files are open, raise limits.files");
+		return EM_POLL_FAILED;
+	}
+	say_metrics(t, s);
+	return EM_POLL_END;
+}
+
+static bool
+is_scan_due(const struct source *s)
+{
+	if (s->first_scan || !s->config->follow)
+		return s->first_scan || (s->rescan && s->crowded);
+	return s->rescan || tail_now_ms() >= s->next_scan_ms;
 }
 
 enum em_poll
 file_source_poll(struct em_task *t, struct em_error *err)
 {
 	struct source *s = em_task_get(t);
-	struct file *f, *next;
-	int result;
+	enum tail_result result;
 
-	if (s->first_scan || s->rescan || now_ms() >= s->next_scan_ms)
+	read_events(s);
+	if (is_scan_due(s))
 		scan(t, s);
-	for (f = TAILQ_FIRST(&s->files); f != NULL; f = next) {
-		next = TAILQ_NEXT(f, link);
-		result = read_file(t, s, f, err);
-		if (result < 0)
-			return EM_POLL_FAILED;
-		if (result == 1) {	/* the next poll begins with the others, so that a large file starves none */
-			TAILQ_REMOVE(&s->files, f, link);
-			TAILQ_INSERT_TAIL(&s->files, f, link);
-			return EM_POLL_MORE;
-		}
-		if (result == 2 && s->config->follow)
-			file_free(s, f);
-	}
+	result = read_files(t, s, err);
+	if (result != TAIL_QUIET)
+		return result == TAIL_FULL ? EM_POLL_MORE : EM_POLL_FAILED;
 	if (!s->config->follow)
-		return EM_POLL_END;
+		return finish(t, s, err);
+	event_add(s->changed, NULL);
 	em_task_wake_after(t, SCAN_MS);
 	return EM_POLL_IDLE;
 }

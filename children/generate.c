@@ -5,9 +5,10 @@
 #include <time.h>
 
 #include "emconnector.h"
+#include "pattern.h"
 
 static const char *const contents[] = { "text", "json", "binary", NULL };
-enum { TEXT, JSON, BINARY };
+_Static_assert(sizeof(contents) / sizeof(contents[0]) == PATTERN_CONTENTS + 1, "a name for every content");
 
 struct config {
 	int64_t	size, rate, count, keys, partitions, content;
@@ -19,26 +20,54 @@ static const struct em_option options[] = {
 	{ .name = "size", .type = EM_OPTION_SIZE, .fallback = "1K", .min = 1, .max = 8 << 20, FIELD(size),
 	  .help = "bytes of data of each record, at least what its number needs" },
 	{ .name = "rate", .type = EM_OPTION_INT, .fallback = "0", .min = 0, .max = 10000000, FIELD(rate),
-	  .help = "records a second; 0: as fast as they are taken" },
+	  .help = "records a second of each task; 0: as fast as they are taken" },
 	{ .name = "count", .type = EM_OPTION_INT, .fallback = "0", .min = 0, .max = INT64_MAX, FIELD(count),
 	  .help = "records in all, then the task is finished; 0: without end" },
 	{ .name = "keys", .type = EM_OPTION_INT, .fallback = "0", .min = 0, .max = 1000000000, FIELD(keys),
 	  .help = "how many different keys the records have; 0: no keys" },
-	{ .name = "partitions", .type = EM_OPTION_INT, .fallback = "1", .min = 1, .max = 100000, FIELD(partitions),
-	  .help = "how many partitions the records are spread over" },
+	{ .name = "partitions", .type = EM_OPTION_INT, .fallback = "1", .min = 1, .max = 100000,
+	  FIELD(partitions), .help = "how many partitions the records are spread over" },
 	{ .name = "content", .type = EM_OPTION_CHOICE, .choices = contents, .fallback = "text", FIELD(content),
 	  .help = "what the data is" },
 	{ 0 },
 };
 
+struct partition {
+	int64_t	number;		/* it has had as many records */
+	int64_t	quota;		/* it gets as many in all */
+};
+
 struct source {
 	const struct config *config;
-	int64_t		*next;		/* of each partition: how many it has had */
-	int64_t		 made;		/* in all, committed ones included */
+	struct partition *partitions;	/* all; those of other tasks have nothing left */
+	int64_t		 left;		/* records of all partitions of this task */
+	int64_t		 turn;		/* the partition that is next */
 	double		 allowance;	/* records that the rate allows now */
 	struct timespec	 last;
 	struct em_buf	 data;
 };
+
+/* A task makes the partitions whose number modulo the tasks is its own, so that no record is made twice. */
+static void
+place(struct em_task *t, struct source *s, int64_t i)
+{
+	const struct config *c = s->config;
+	struct partition *p = &s->partitions[i];
+	char *name, *offset;
+
+	if (i % em_task_count(t) != em_task_number(t))
+		return;
+	name = em_asprintf("%lld", (long long)i);
+	offset = em_span_dup(em_task_offset(t, em_span_str(name)));
+	p->number = strtoll(offset, NULL, 10);
+	p->quota = c->count == 0 ? INT64_MAX : c->count / c->partitions + (i < c->count % c->partitions);
+	if (p->quota > p->number && s->left < INT64_MAX - (p->quota - p->number))
+		s->left += p->quota - p->number;
+	else if (p->quota > p->number)
+		s->left = INT64_MAX;
+	free(offset);
+	free(name);
+}
 
 static int
 generate_open(struct em_task *t, void *config, struct em_error *err)
@@ -47,16 +76,9 @@ generate_open(struct em_task *t, void *config, struct em_error *err)
 
 	(void)err;
 	s->config = config;
-	s->next = em_calloc((size_t)s->config->partitions, sizeof(*s->next));
-	for (int64_t i = 0; i < s->config->partitions; i++) {
-		char *partition = em_asprintf("%lld", (long long)i);
-		char *offset = em_span_dup(em_task_offset(t, em_span_str(partition)));
-
-		s->next[i] = strtoll(offset, NULL, 10);
-		s->made += s->next[i];
-		free(offset);
-		free(partition);
-	}
+	s->partitions = em_calloc((size_t)s->config->partitions, sizeof(*s->partitions));
+	for (int64_t i = 0; i < s->config->partitions; i++)
+		place(t, s, i);
 	clock_gettime(CLOCK_MONOTONIC, &s->last);
 	em_task_set(t, s);
 	return 0;
@@ -68,54 +90,46 @@ generate_close(struct em_task *t)
 	struct source *s = em_task_get(t);
 
 	em_buf_clear(&s->data);
-	free(s->next);
+	free(s->partitions);
 	free(s);
 }
 
-/* The number of the record, then filler that follows from it. */
-static void
-fill(struct source *s, int64_t partition, int64_t number)
+/* The next partition in turn that still gets records; there is one while any are left. */
+static int64_t
+take_turn(struct source *s)
 {
-	size_t size = (size_t)s->config->size, quotes = s->config->content == JSON ? 1 : 0;
-	uint32_t x = (uint32_t)(partition * 2654435761u + number);
+	int64_t i;
 
-	em_buf_reset(&s->data);
-	em_buf_printf(&s->data, quotes > 0 ? "\"%lld:%lld:" : "%lld:%lld:", (long long)partition, (long long)number);
-	while (s->data.len + quotes < size) {
-		x = x * 1664525u + 1013904223u;
-		em_buf_u8(&s->data, s->config->content == BINARY ? (uint8_t)(x >> 24) : (uint8_t)('a' + (x >> 24) % 26));
-	}
-	if (quotes > 0)
-		em_buf_u8(&s->data, '"');
+	do {
+		i = s->turn;
+		s->turn = (s->turn + 1) % s->config->partitions;
+	} while (s->partitions[i].number >= s->partitions[i].quota);
+	return i;
 }
-
-static const struct em_span types[] = {
-	[TEXT] = EM_SPAN_LITERAL("text/plain"), [JSON] = EM_SPAN_LITERAL("application/json"),
-	[BINARY] = EM_SPAN_LITERAL("application/octet-stream"),
-};
 
 static int
 make(struct em_task *t, struct source *s, struct em_error *err)
 {
-	int64_t p = s->made % s->config->partitions, number = s->next[p];
+	const struct config *c = s->config;
+	int64_t i = take_turn(s), number = s->partitions[i].number;
 	char partition[24], offset[24], key[32];
 	struct em_record record = { 0 };
 
-	fill(s, p, number);
-	snprintf(partition, sizeof(partition), "%lld", (long long)p);
+	pattern_fill(&s->data, (enum pattern_content)c->content, (size_t)c->size, i, number);
+	snprintf(partition, sizeof(partition), "%lld", (long long)i);
 	snprintf(offset, sizeof(offset), "%lld", (long long)number + 1);
 	record.field[EM_FIELD_PARTITION] = em_span_str(partition);
 	record.field[EM_FIELD_OFFSET] = em_span_str(offset);
 	record.field[EM_FIELD_DATA] = em_buf_view(&s->data);
-	record.field[EM_FIELD_DATACONTENTTYPE] = types[s->config->content];
-	if (s->config->keys > 0) {
-		snprintf(key, sizeof(key), "key-%lld", (long long)(s->made % s->config->keys));
+	record.field[EM_FIELD_DATACONTENTTYPE] = em_span_str(pattern_rows[c->content].type);
+	if (c->keys > 0) {	/* follows from the record, so that a repeated record has the same */
+		snprintf(key, sizeof(key), "key-%lld", (long long)((number * c->partitions + i) % c->keys));
 		record.field[EM_FIELD_KEY] = em_span_str(key);
 	}
 	if (em_task_add(t, &record, err) != 0)
-		return -1;
-	s->next[p]++;
-	s->made++;
+		return em_error_prefix(err, "record %lld of partition %lld", (long long)number, (long long)i);
+	s->partitions[i].number++;
+	s->left--;
 	return 0;
 }
 
@@ -142,13 +156,13 @@ generate_poll(struct em_task *t, struct em_error *err)
 	struct source *s = em_task_get(t);
 	int64_t may = allowed(s);
 
-	for (; may > 0 && em_task_room(t) > 0; may--) {
-		if (s->config->count > 0 && s->made >= s->config->count)
-			return EM_POLL_END;
+	for (; s->left > 0 && may > 0 && em_task_room(t) > 0; may--) {
 		if (make(t, s, err) != 0)
 			return EM_POLL_FAILED;
 		s->allowance -= 1;
 	}
+	if (s->left == 0)
+		return EM_POLL_END;
 	if (may > 0)
 		return EM_POLL_MORE;
 	em_task_wake_after(t, s->config->rate >= 100 ? 10 : 1000 / s->config->rate);

@@ -14,10 +14,12 @@
 #include "stream.h"
 #include "utf8.h"
 
-#define LOG_MAX		16384u
+#define TEXT_MAX	16384u			/* bytes of a log line or an error */
+#define REASON_MAX	1024u			/* bytes of the reason of one record's result */
 #define BATCH_RECORDS	1024u
 #define BATCH_BYTES	(256u * 1024)
 #define UNSENT_MAX	(1024u * 1024)		/* more than this in our buffer: the supervisor is busy, so wait */
+#define LIST_HEADER	4u			/* the count in front of the records */
 #define WINDOW_RECORDS	4096u			/* what a sink lets the supervisor send ahead */
 #define WINDOW_BYTES	(4u * 1024 * 1024)
 
@@ -48,6 +50,7 @@ struct em_task {
 	struct em_list	 list;			/* source: the batch that poll fills */
 	size_t		 list_limit;
 	bool		 listing;
+	struct em_buf	 held;			/* one encoded record that did not fit the batch: it goes alone, next */
 	struct em_buf	 aside;			/* log lines and metrics said meanwhile */
 
 	uint8_t		*results;		/* sink: 1 + enum em_put_result of every record, 0 not said */
@@ -84,18 +87,48 @@ out(struct em_task *t)
 	return em_stream_out(t->stream);
 }
 
+/* Nothing is heard from here on: what the supervisor said behind it is for nobody. */
 static void
 quit(struct em_task *t, int status)
 {
 	t->exit_status = status;
+	em_stream_pause(t->stream);
 	event_base_loopbreak(t->base);
+}
+
+/* Text for the supervisor is UTF-8 and short; what a connector says (names of files, words of a server) need not be.
+ * The caller frees it. */
+static char *
+presentable(const char *text, size_t max)
+{
+	struct em_buf b = { 0 };
+	const uint8_t *p = (const uint8_t *)text;
+	size_t left = strlen(text), n;
+	char *result;
+
+	for (; left > 0 && b.len < max; p += n, left -= n) {
+		n = em_utf8_sequence(p, left);
+		if (n > 0)
+			em_buf_append(&b, p, n);
+		else
+			em_buf_printf(&b, "\\x%02x", *p);
+		n = n > 0 ? n : 1;
+	}
+	if (left > 0)
+		em_buf_str(&b, " ... (cut)");
+	result = em_strdup(em_buf_cstr(&b));
+	em_buf_clear(&b);
+	return result;
 }
 
 /* Says why and ends: this process is started again, or the operator mends what is wrong. */
 static void
 fail(struct em_task *t, enum em_class class, const char *text)
 {
-	em_encode_failure(out(t), &t->sent, &(struct em_failure){ class, em_span_str(text) });
+	char *clean = presentable(text, TEXT_MAX);
+
+	em_encode_failure(out(t), &t->sent, &(struct em_failure){ class, em_span_str(clean) });
+	free(clean);
 	quit(t, class == EM_CLASS_CONFIGURATION ? EXIT_CONFIG : EXIT_FAILED);
 }
 
@@ -113,10 +146,22 @@ poll_soon(struct em_task *t)
 }
 
 static bool
-may_poll(const struct em_task *t)
+may_send(const struct em_task *t)
 {
-	return t->channel == EM_RUNNING && !t->paused && !t->ended && t->credit_records > 0 && t->credit_bytes > 0 &&
+	return t->channel == EM_RUNNING && !t->paused && t->credit_records > 0 && t->credit_bytes > 0 &&
 	    em_stream_pending(t->stream) <= UNSENT_MAX;
+}
+
+static void
+send_held(struct em_task *t)
+{
+	struct em_list l = em_list_begin(out(t), &t->sent, EM_RECORDS);
+
+	em_list_encoded(&l, em_buf_view(&t->held), 1);
+	em_buf_clear(&t->held);
+	t->credit_records--;
+	t->credit_bytes -= (int64_t)em_list_size(&l);
+	em_list_end(&l);
 }
 
 static void
@@ -147,39 +192,52 @@ say_end(struct em_task *t)
 	em_encode_empty(out(t), &t->sent, EM_DRAIN);
 }
 
+/* What poll left to do. A loop turn lies between two polls, so that heartbeats are answered whatever it does. */
+static void
+after_poll(struct em_task *t, enum em_poll result, const struct em_error *err)
+{
+	static const struct timeval at_once = { 0, 0 };
+
+	if (result == EM_POLL_FAILED)
+		fail(t, class_of(err), em_error_text(err));
+	else if (result == EM_POLL_MORE || t->held.len > 0)
+		event_add(t->poll, &at_once);
+	if (result == EM_POLL_END)
+		t->ended = true;
+	if (t->ended && t->held.len == 0)
+		say_end(t);
+}
+
 static void
 on_poll(evutil_socket_t fd, short what, void *ctx)
 {
 	struct em_task *t = ctx;
 	struct em_error err = EM_ERROR_INIT;
-	enum em_poll result;
+	enum em_poll result = EM_POLL_IDLE;
 
 	(void)fd;
 	(void)what;
-	if (!may_poll(t))
+	if (!may_send(t))
 		return;		/* credit, RESUME or a drained buffer calls again */
-	t->list = em_list_begin(em_stream_out(t->stream), &t->sent, EM_RECORDS);
-	t->list_limit = t->credit_records < (int64_t)BATCH_RECORDS ? (size_t)t->credit_records : BATCH_RECORDS;
-	t->listing = true;
-	result = t->connector->poll(t, &err);
-	end_list(t);
-	say_aside(t);
-	if (result == EM_POLL_FAILED) {
-		fail(t, class_of(&err), em_error_text(&err));
-	} else if (result == EM_POLL_END) {
-		t->ended = true;
-		say_end(t);
-	} else if (result == EM_POLL_MORE) {
-		poll_soon(t);
+	if (t->held.len > 0)
+		send_held(t);
+	if (!t->ended && may_send(t)) {
+		t->list = em_list_begin(em_stream_out(t->stream), &t->sent, EM_RECORDS);
+		t->list_limit = t->credit_records < (int64_t)BATCH_RECORDS ? (size_t)t->credit_records : BATCH_RECORDS;
+		t->listing = true;
+		result = t->connector->poll(t, &err);
+		end_list(t);
+		say_aside(t);
 	}
+	after_poll(t, result, &err);
 	em_error_clear(&err);
 }
 
 uint32_t
 em_task_room(const struct em_task *t)
 {
-	if (!t->listing || t->list.count >= t->list_limit || em_list_size(&t->list) >= BATCH_BYTES ||
-	    (int64_t)em_list_size(&t->list) >= t->credit_bytes)
+	if (!t->listing || t->held.len > 0 || t->list.count >= t->list_limit ||
+	    em_list_size(&t->list) >= BATCH_BYTES || (int64_t)em_list_size(&t->list) >= t->credit_bytes)
 		return 0;
 	return (uint32_t)(t->list_limit - t->list.count);
 }
@@ -188,20 +246,22 @@ int
 em_task_add(struct em_task *t, const struct em_record *record, struct em_error *err)
 {
 	struct em_buf *b = em_stream_out(t->stream);
-	size_t before = b->len, size;
+	size_t before = b->len, size, allowed = t->payload_max - LIST_HEADER;
 
 	if (em_task_room(t) == 0)
 		return em_error_set(err, EM_EFULL, "a record was added where there is no room");
 	if (em_record_check(record, err) != 0)
 		return -1;
 	em_list_record(&t->list, record);
-	size = em_list_size(&t->list);
-	if (size > t->payload_max || b->len - before > EM_RECORD_MAX) {
-		b->len = before;
-		t->list.count--;
-		return em_error_set(err, EM_ELIMIT, "a record of %zu bytes does not fit a message of %u",
-		    size, t->payload_max);
-	}
+	size = b->len - before;
+	if (size <= allowed && size <= EM_RECORD_MAX + 4 && em_list_size(&t->list) <= t->payload_max)
+		return 0;
+	t->list.count--;
+	b->len = before;
+	if (size > allowed || size > EM_RECORD_MAX + 4)
+		return em_error_set(err, EM_ELIMIT, "a record has %zu bytes, a message of this channel holds %zu",
+		    size, allowed < EM_RECORD_MAX + 4 ? allowed : EM_RECORD_MAX + 4);
+	em_buf_append(&t->held, b->data + before, size);
 	return 0;
 }
 
@@ -277,6 +337,9 @@ do_configure(struct em_task *t, const struct em_frame *frame, struct em_error *e
 	t->name = em_span_dup(t->given.name);
 	t->topic = em_span_dup(t->given.topic);
 	index_offsets(t);
+	if ((em_task_role(t) & t->connector->roles) == 0)
+		return em_error_set(err, EM_ECONFIG, "connector \"%s\" cannot be a %s", t->connector->name,
+		    em_role_name(t->given.role));
 	if (parse_options(t, err) != 0 || t->connector->open(t, t->config, err) != 0)
 		return -1;
 	t->opened = true;
@@ -292,7 +355,9 @@ set_result(struct em_task *t, uint32_t i, enum em_put_result result, const char 
 {
 	t->results[i] = (uint8_t)(1 + result);
 	free(t->reasons[i]);
-	t->reasons[i] = result != EM_PUT_DELIVERED ? em_strdup(reason != NULL ? reason : "no reason given") : NULL;
+	t->reasons[i] = NULL;
+	if (result != EM_PUT_DELIVERED)
+		t->reasons[i] = presentable(reason != NULL ? reason : "no reason given", REASON_MAX);
 }
 
 void
@@ -539,6 +604,7 @@ finish(struct em_task *t)
 	free(t->config);
 	if (t->configure.data != NULL)
 		explicit_bzero(t->configure.data, t->configure.len);
+	em_buf_clear(&t->held);
 	em_buf_clear(&t->aside);
 	em_buf_clear(&t->configure);
 	free(t->name);
@@ -681,21 +747,21 @@ em_task_log(struct em_task *t, enum em_level level, const char *fmt, ...)
 {
 	struct em_span text;
 	va_list ap;
-	char *s;
+	char *said, *clean;
 
 	va_start(ap, fmt);
-	s = em_vasprintf(fmt, ap);
+	said = em_vasprintf(fmt, ap);
 	va_end(ap);
-	text = em_span_str(s);
-	if (text.len > LOG_MAX || !em_is_utf8(text))
-		text = EM_SPAN_LITERAL("a log line was left out: it is too long or no UTF-8");
+	clean = presentable(said, TEXT_MAX);
+	free(said);
+	text = em_span_str(clean);
 	if (t->listing) {
 		em_buf_u8(&t->aside, (uint8_t)level);
 		em_buf_lspan(&t->aside, text);
 	} else {
 		say_log(t, (uint8_t)level, text);
 	}
-	free(s);
+	free(clean);
 }
 
 void
