@@ -2,11 +2,13 @@
 
 #include <string.h>
 
+#define SIGNAL_MAX	64u
+
 static const char *const steps[] = {
 	[SPAWNMSG_STEP_FORK] = "fork", [SPAWNMSG_STEP_SESSION] = "session", [SPAWNMSG_STEP_DESCRIPTORS] = "descriptors",
 	[SPAWNMSG_STEP_LIMITS] = "limits", [SPAWNMSG_STEP_IDENTITY] = "changing user",
 	[SPAWNMSG_STEP_PRIVILEGE] = "giving up privilege", [SPAWNMSG_STEP_EXEC] = "exec",
-	[SPAWNMSG_STEP_TABLE] = "no room for another child",
+	[SPAWNMSG_STEP_TABLE] = "room for another child",
 };
 _Static_assert(sizeof(steps) / sizeof(steps[0]) == SPAWNMSG_STEPS, "a name for every step");
 
@@ -23,6 +25,8 @@ spawnmsg_check(const struct spawnmsg_request *r, size_t size)
 
 	if (size != sizeof(*r) || r->type < SPAWNMSG_START || r->type > SPAWNMSG_LEAVE)
 		return -1;
+	if (r->type == SPAWNMSG_SIGNAL)
+		return r->signal == 0 || r->signal > SIGNAL_MAX ? -1 : 0;
 	if (r->type != SPAWNMSG_START)
 		return 0;
 	if (r->text_len > SPAWNMSG_TEXT || r->argc == 0 || r->argc > SPAWNMSG_STRINGS || r->envc > SPAWNMSG_STRINGS ||

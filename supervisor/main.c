@@ -29,6 +29,7 @@ main(int argc, char **argv)
 		{ "check", no_argument, NULL, 'k' }, { "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' }, { 0 },
 	};
+	static const struct spawner_policy policy = SPAWNER_POLICY;
 	const char *file = DEFAULT_FILE;
 	int c, check = 0;
 
@@ -53,5 +54,5 @@ main(int argc, char **argv)
 		return engine_check(file, argv + optind);
 	if (optind < argc)
 		return usage(stderr);
-	return spawner_main(run_engine, (void *)(size_t)file);
+	return spawner_main(run_engine, (void *)(size_t)file, &policy);
 }

@@ -587,8 +587,7 @@ connector_give_up(struct connector *c, const char *reason)
 {
 	for (size_t i = 0; i < c->tasks_count; i++) {
 		set_error(&c->tasks[i], reason);
-		c->tasks[i].life.hopeless = true;
-		do_kill(&c->tasks[i]);		/* its end finds it hopeless: failed */
+		step(&c->tasks[i], LIFE_HOPELESS);
 	}
 }
 

@@ -51,7 +51,8 @@ static const struct cell table[LIFE_STATES][LIFE_EVENTS] = {
 	    [LIFE_TIME] = GO(BREAKING, KILL) },
 	[LIFE_FINISHING] = { [LIFE_EXITED] = GO(FINISHED, NOTHING), [LIFE_DOWN] = GO(STOPPING, NOTHING),
 	    [LIFE_TIME] = GO(FINISHING, KILL) },
-	[LIFE_BACKOFF] = { [LIFE_DOWN] = GO(STOPPED, NOTHING), [LIFE_TIME] = GO(STARTING, START) },
+	[LIFE_BACKOFF] = { [LIFE_DOWN] = GO(STOPPED, NOTHING), [LIFE_TIME] = GO(STARTING, START),
+	    [LIFE_HOPELESS] = GO(FAILED, NOTHING) },
 	[LIFE_FAILED] = { [LIFE_UP] = GO(STARTING, START), [LIFE_DOWN] = GO(STOPPED, NOTHING) },
 	[LIFE_FINISHED] = { [LIFE_UP] = GO(STARTING, START), [LIFE_DOWN] = GO(STOPPED, NOTHING) },
 };
@@ -81,35 +82,34 @@ life_step(struct life *l, const struct life_policy *policy, enum life_event even
     int64_t *limit_ms)
 {
 	const struct cell *cell = &table[l->state][event];
-	int64_t wait;
+	enum life_action action;
 
 	*limit_ms = -2;		/* the limit that runs stays */
 	if (event == LIFE_UP || event == LIFE_DOWN)
 		l->up = event == LIFE_UP;
-	if (event == LIFE_UP && states[l->state].rest) {	/* an operator's start forgives what was */
+	if (event == LIFE_UP && states[l->state].rest)	/* an operator's start forgives what was */
 		l->recent_count = l->in_a_row = 0;
-		l->hopeless = false;
-	}
-	if (event == LIFE_HOPELESS)
-		l->hopeless = true;
 	if (!cell->go)
 		return LIFE_NOTHING;
+	if (event == LIFE_HOPELESS)
+		l->hopeless = true;
 	if (l->state == LIFE_RUNNING && now_ms - l->since_ms >= STEADY_MS)
 		l->in_a_row = 0;
 	l->state = cell->next;
 	l->since_ms = now_ms;
-	*limit_ms = states[l->state].limit_ms;
-	if (l->state == LIFE_STOPPED && l->up && event == LIFE_EXITED) {	/* wanted again while it was ending */
+	action = cell->action;
+	if (l->state == LIFE_STOPPED && l->up) {	/* wanted again while it was ending */
 		l->state = LIFE_STARTING;
-		*limit_ms = states[l->state].limit_ms;
-		return LIFE_START;
+		action = LIFE_START;
 	}
+	*limit_ms = states[l->state].limit_ms;
 	if (l->state == LIFE_BACKOFF) {
-		wait = failed(l, policy, now_ms, chance);
-		l->state = wait < 0 ? LIFE_FAILED : LIFE_BACKOFF;
-		*limit_ms = wait;
+		*limit_ms = failed(l, policy, now_ms, chance);
+		l->state = *limit_ms < 0 ? LIFE_FAILED : LIFE_BACKOFF;
 	}
-	return cell->action;
+	if (action == LIFE_START)
+		l->hopeless = false;	/* a new start, a new chance */
+	return action;
 }
 
 bool

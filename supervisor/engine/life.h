@@ -3,9 +3,12 @@
  *
  * Runs in: engine. Pure: time and chance are arguments. Rank 0.
  * I1. Every pair of state and event has a cell; a cell that cannot be reached changes nothing.
- * I2. A task that fails is started again after a delay that doubles, with jitter, between min and max; one that stayed
- *     up for STEADY_MS begins anew at min; more than `max` failures in `window` end in "failed".
- * I3. A stop goes drain -> STOP -> SIGTERM -> SIGKILL, each with a time limit of its own.
+ * I2. A task that fails is started again after a delay that doubles from min to max (chance takes up to half of it away);
+ *     one that stayed up for 10 s begins anew at min; more than `failures` in `window_ms` end in "failed", as does a
+ *     hopeless one at once. An operator's start forgives what was.
+ * I3. A stop goes drain -> STOP -> SIGTERM -> SIGKILL, each with a time limit of its own. What is wanted again meanwhile
+ *     starts when that is through.
+ * I4. One task has at most one process: START comes only when none is there.
  *
  *   stopped --up--> starting --ready--> running --down--> draining --drained--> stopping --exited--> stopped
  *                      |                   |                  \--time--> stopping --time--> terminating --time--> killing
@@ -42,7 +45,7 @@ struct life_policy {
 	int64_t	failures, window_ms;	/* too many: more than this, within that */
 };
 
-#define LIFE_RECENT	64u		/* failures remembered; policy.failures is at most this */
+#define LIFE_RECENT	64u		/* failures remembered; policy.failures is less than this */
 
 struct life {
 	enum life_state	 state;

@@ -3,7 +3,11 @@
  *
  * Runs in: engine. Touches: the socket to the spawner, output pipes. Rank 1.
  * I1. Every child has a number that is never used again in this engine's life; reports carry it.
- * I2. A child's output comes line by line, at most 8 KiB each, at most 100 lines a second (what is left out is counted).
+ * I2. A child's output comes line by line, at most 8 KiB each (longer ones in pieces), at most 100 lines a second; what is
+ *     left out is counted and told in a line of its own. All it wrote before it ended comes before on_exited.
+ * I3. Nothing here waits for the spawner: what it cannot take now leaves later, in order.
+ * I4. After spawn_start gave a number, exactly one on_started or on_failed comes for it, from the loop, and one on_exited
+ *     after on_started.
  * Ownership: the engine's end of the channel belongs to the caller of spawn_start.
  */
 #ifndef SPAWN_H
@@ -36,8 +40,12 @@ void	spawn_free(struct spawn *s);
 /* Asks for a child; its number, or 0 and *err. *channel is the engine's end where a channel was made. */
 uint64_t spawn_start(struct spawn *s, const struct spawn_request *request, int *channel, struct em_error *err);
 void	spawn_signal(struct spawn *s, uint64_t child, int number);	/* to its whole process group */
-void	spawn_hold(struct spawn *s, int fd);		/* a duplicate outlives this engine */
-void	spawn_release_held(struct spawn *s);		/* closes what was held for earlier engines */
+
+/* A duplicate of fd stays open over the end of this engine. The tag (not 0) says what for, and means the same to the next
+ * engine: it makes a new session for the same purpose first, then lets go what the earlier ones had. */
+void	spawn_hold(struct spawn *s, int fd, uint64_t tag);
+void	spawn_release(struct spawn *s, uint64_t tag);	/* what this engine let hold under the tag */
+void	spawn_release_earlier(struct spawn *s, uint64_t tag);	/* what earlier engines did; 0: all of it */
 void	spawn_leave(struct spawn *s);			/* this engine ends on purpose */
 
 #endif

@@ -1,10 +1,12 @@
 #include "systemd.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
 #define SD_JOURNAL_SUPPRESS_LOCATION
 #include <systemd/sd-journal.h>
+#include <unistd.h>
 
 static const int priorities[] = {
 	[EM_DEBUG] = LOG_DEBUG, [EM_INFO] = LOG_INFO, [EM_NOTICE] = LOG_NOTICE, [EM_WARNING] = LOG_WARNING,
@@ -21,10 +23,13 @@ systemd_notify(const char *state)
 int64_t
 systemd_watchdog_ms(void)
 {
+	const char *pid = getenv("WATCHDOG_PID");
 	uint64_t us = 0;
 
-	/* The variable names the main process, which is the spawner; the engine answers for it. */
-	return sd_watchdog_enabled(0, &us) >= 0 && us > 0 ? (int64_t)(us / 1000) : 0;
+	/* It names the main process, which is the spawner; the engine answers for it. libsystemd would say no. */
+	if (pid != NULL && strtol(pid, NULL, 10) == getppid())
+		unsetenv("WATCHDOG_PID");
+	return sd_watchdog_enabled(0, &us) > 0 ? (int64_t)(us / 1000) : 0;
 }
 
 void

@@ -2,8 +2,9 @@
  * systemd: the service manager's protocol and its journal. The only file with libsystemd.
  *
  * Runs in: engine. Rank 1.
- * I1. Without systemd everything here does nothing. The unit has NotifyAccess=all, because the engine is not its main
- *     process.
+ * I1. Without systemd everything here does nothing.
+ * I2. The watchdog is the one of the spawner, this process's parent: the service manager watches the main process, and the
+ *     engine answers for it. Therefore the unit has NotifyAccess=all.
  */
 #ifndef SYSTEMD_H
 #define SYSTEMD_H
