@@ -11,6 +11,8 @@
 
 #include "error.h"
 
+#define LOCK_TRIES	60
+#define LOCK_WAIT_US	50000
 #define APPLICATION_ID	0x656d7375	/* "emsu", so that file(1) and we know the file */
 
 /* Each brings the schema from one version to the next; never changed once released, only added to. */
@@ -109,6 +111,18 @@ column_span(sqlite3_stmt *s, int at)
 	return (struct em_span){ p != NULL ? p : "", (size_t)sqlite3_column_bytes(s, at) };
 }
 
+/* A predecessor that was killed may take a moment to be gone; a supervisor that runs does not go. */
+static int
+wait_for_lock(int fd)
+{
+	for (int tries = 0; tries < LOCK_TRIES; tries++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		usleep(LOCK_WAIT_US);
+	}
+	return -1;
+}
+
 static int
 lock(struct registry *r, const char *state_dir, struct em_error *err)
 {
@@ -118,7 +132,7 @@ lock(struct registry *r, const char *state_dir, struct em_error *err)
 	r->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
 	if (r->lock < 0) {
 		em_error_errno(err, errno, "opening \"%s\"", path);
-	} else if (flock(r->lock, LOCK_EX | LOCK_NB) != 0) {
+	} else if (wait_for_lock(r->lock) != 0) {
 		n = read(r->lock, holder, sizeof(holder) - 1);
 		holder[n > 0 ? n : 0] = '\0';
 		holder[strcspn(holder, "\n")] = '\0';
